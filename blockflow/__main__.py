@@ -1,0 +1,5 @@
+"""`python -m blockflow`."""
+
+from blockflow.cli import main
+
+main()

@@ -1,0 +1,64 @@
+"""The command line. Each command is a module, imported when it is used: help is instant."""
+
+import sys
+from importlib import import_module
+
+import click
+
+import blockflow
+
+__all__ = ["cli", "main"]
+
+#: name of each command -> what it does; the module of the same name holds it as `command`
+_COMMANDS = {
+    "run": "Run a config file to its end, or go on with a run.",
+    "status": "Say how far a run has got.",
+    "failures": "Say which blocks of a run failed, and why.",
+    "array": "Look at an array: its metadata, or a slice as a picture.",
+    "sample": "Make a small sample volume to try things on.",
+    "schema": "Print the JSON Schema of config files, for editors.",
+}
+
+
+class _LazyGroup(click.Group):
+    """A group that imports a command's module only when the command is used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in _COMMANDS:
+            return None
+        command: click.Command = import_module(f"blockflow.cli.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_COMMANDS.items()))
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(blockflow.__version__, prog_name="blockflow")
+def cli() -> None:
+    """Run image-processing graphs blockwise over volumes too large for memory."""
+
+
+def main() -> None:
+    """The console script: errors that blockflow raises on purpose are said in a line, without traceback."""
+    from blockflow.errors import BlockflowError
+
+    try:
+        status = cli.main(standalone_mode=False)
+    except click.exceptions.Abort:
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except click.exceptions.Exit as end:
+        sys.exit(end.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BlockflowError as error:
+        click.echo(f"blockflow: {error}", err=True)
+        sys.exit(2)
+    sys.exit(status if isinstance(status, int) else 0)

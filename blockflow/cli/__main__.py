@@ -1,0 +1,5 @@
+"""`python -m blockflow.cli`."""
+
+from blockflow.cli import main
+
+main()

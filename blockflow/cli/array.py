@@ -1,0 +1,125 @@
+"""`blockflow array info` and `show`: what an array is, and what it looks like."""
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from blockflow.storage import Array
+
+__all__ = ["command"]
+
+_METADATA_FILES = {"zarr.json", ".zarray", ".zattrs", ".zgroup", ".zmetadata"}
+
+
+@click.group("array")
+def command() -> None:
+    """Look at an array."""
+
+
+@command.command("info")
+@click.argument("path", type=click.Path())
+def info(path: str) -> None:
+    """Say what the array at PATH is: shape, chunks, place in the world, size."""
+    from blockflow.storage import open_array
+
+    for name, text in _description(open_array(path)).items():
+        click.echo(f"{name + ':':<16}{text}")
+
+
+@command.command("show")
+@click.argument("path", type=click.Path())
+@click.option(
+    "--output", "-o", type=click.Path(dir_okay=False), required=True, metavar="PNG", help="File to write."
+)
+@click.option(
+    "--axis", default="0", show_default=True, help="Spatial axis to cut across: a number or a name."
+)
+@click.option("--index", type=int, default=None, help="Where to cut, in voxels.  [default: the middle]")
+def show(path: str, output: str, axis: str, index: int | None) -> None:
+    """Draw one slice of the array at PATH.
+
+    Grey values are stretched, masks are black and white, every label has a colour of its own. Only the slice
+    is read.
+    """
+    from blockflow.report.pictures import save_slice
+    from blockflow.storage import open_array
+
+    image = save_slice(open_array(path), output, int(axis) if axis.isdecimal() else axis, index)
+    click.echo(f"{output}  {image.width} x {image.height} pixels")
+
+
+def _description(array: "Array") -> dict[str, str]:
+    import math
+
+    data: Any = array.data
+    metadata = array.metadata
+    shards = getattr(data, "shards", None)
+    piece = "shards" if shards else "chunks"
+    pieces = math.prod(-(-size // unit) for size, unit in zip(array.shape, array.write_unit, strict=True))
+    stored, size_on_disk = _stored(array)
+    size = math.prod(array.shape) * array.dtype.itemsize
+    return {
+        "path": array.path,
+        "format": f"zarr v{data.metadata.zarr_format}",
+        "shape": f"{_by(array.shape)} voxels",
+        "axes": ", ".join(
+            name if kind == "space" else f"{name} ({kind})"
+            for name, kind in zip(array.axis_names, metadata.types, strict=True)
+        ),
+        "dtype": str(array.dtype),
+        "chunks": _by(array.chunks),
+        "shards": _by(shards) if shards else "none",
+        "compressor": ", ".join(map(_codec, data.compressors)) or "none",
+        "fill value": str(array.fill_value),
+        "voxel size": _physical(metadata.voxel_size, metadata.units),
+        "offset": _physical(metadata.offset, metadata.units),
+        "ROI": f"{array.roi}"
+        + ("" if array.lattice.is_world else f" in lattice steps of {array.lattice} world units"),
+        "in memory": _bytes(size),
+        "on disk": _bytes(size_on_disk),
+        "stored": f"{stored} of {pieces} {piece}",
+    }
+
+
+def _stored(array: "Array") -> tuple[int, int]:
+    """How many write units are stored, and how many bytes all files of the array have."""
+    import os
+    from pathlib import Path
+
+    units = size = 0
+    for folder, _, names in os.walk(array.path):
+        for name in names:
+            try:
+                size += (Path(folder) / name).stat().st_size
+            except FileNotFoundError:  # a file that was being renamed into place
+                continue
+            units += name not in _METADATA_FILES and not name.endswith(".partial")
+    return units, size
+
+
+def _by(numbers: tuple[int, ...]) -> str:
+    return " x ".join(map(str, numbers))
+
+
+def _physical(values: tuple[float, ...], units: tuple[str, ...]) -> str:
+    return ", ".join(f"{value!r} {unit}".rstrip() for value, unit in zip(values, units, strict=True))
+
+
+def _bytes(size: int) -> str:
+    power = min((size.bit_length() - 1) // 10, 5) if size else 0
+    if power == 0:
+        return f"{size} bytes"
+    return f"{size / 1024**power:.1f} {('KiB', 'MiB', 'GiB', 'TiB', 'PiB')[power - 1]} ({size} bytes)"
+
+
+def _codec(codec: Any) -> str:
+    """A zarr v3 or numcodecs compressor by its name and settings."""
+    if hasattr(codec, "get_config"):
+        settings = dict(codec.get_config())
+        name = settings.pop("id")
+    else:
+        description = codec.to_dict()
+        name, settings = description["name"], dict(description.get("configuration", {}))
+    told = ", ".join(f"{key}={value}" for key, value in settings.items())
+    return f"{name} ({told})" if told else str(name)

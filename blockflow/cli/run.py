@@ -1,0 +1,58 @@
+"""`blockflow run`."""
+
+from pathlib import Path
+
+import click
+
+__all__ = ["command"]
+
+DONE, SOME_FAILED, INTERRUPTED = 0, 1, 130
+
+
+@click.command("run")
+@click.argument("config", type=click.Path(path_type=Path))
+@click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Override a value of the config, as in --set compute.num_workers=8. May be given several times.",
+)
+@click.option("--quiet", is_flag=True, help="No progress, only the summary.")
+def command(config: Path, overrides: tuple[str, ...], quiet: bool) -> int:  # noqa: FBT001
+    """Run CONFIG to its end, or go on with the run that it began.
+
+    Blocks that are done by the same recipe are skipped. Exit status: 0 all blocks are done, 1 some are not,
+    2 the config or the usage is wrong, 130 interrupted.
+    """
+    from blockflow.compute import create_compute_context
+    from blockflow.config import build_tasks, load_config
+    from blockflow.execution.driver import run_tasks
+    from blockflow.execution.progress import Silent, progress_for
+
+    loaded = load_config(config, overrides)
+    compute = loaded.config.compute
+    outcome = run_tasks(
+        build_tasks(loaded),
+        loaded.run_dir,
+        name=loaded.name,
+        compute=create_compute_context(compute.context),
+        num_workers=compute.num_workers,
+        config=loaded.text,
+        progress=Silent() if quiet else progress_for(),
+    )
+    click.echo(f"{loaded.name}: {outcome.word}")
+    for name, task in outcome.tasks.items():
+        click.echo(f"  {name}: {task}")
+        if task.stopped:
+            click.echo(f"  {name}: {task.stopped}", err=True)
+    for problem in outcome.problems:
+        click.echo(f"  {problem}", err=True)
+    click.echo(f"run directory: {loaded.run_dir}")
+    if outcome.interrupted:
+        click.echo("interrupted: run the same command again to go on")
+        return INTERRUPTED
+    if not outcome.complete:
+        click.echo(f"see why: blockflow failures {loaded.run_dir}")
+        return SOME_FAILED
+    return DONE

@@ -1,0 +1,17 @@
+"""The config: a YAML file, checked as a whole, that becomes tasks."""
+
+from blockflow.config.build import build_tasks
+from blockflow.config.loader import LoadedConfig, load_config
+from blockflow.config.schema import ArrayConfig, ComputeConfig, Config, RoiConfig, TaskConfig, json_schema
+
+__all__ = [
+    "ArrayConfig",
+    "ComputeConfig",
+    "Config",
+    "LoadedConfig",
+    "RoiConfig",
+    "TaskConfig",
+    "build_tasks",
+    "json_schema",
+    "load_config",
+]

@@ -1,0 +1,207 @@
+"""What a config may say, as pydantic models: the border between YAML and everything else."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    StringConstraints,
+    Tag,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+__all__ = [
+    "NAME_PATTERN",
+    "UNION_TAGS",
+    "ArrayConfig",
+    "ComputeConfig",
+    "Config",
+    "RoiConfig",
+    "TaskConfig",
+    "json_schema",
+]
+
+#: what tasks and arrays may be called; a task's name is also the name of its folder
+NAME_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}$"
+
+#: parts of a pydantic error's location that are no keys of the config
+UNION_TAGS = frozenset({"<auto>", "<roi>"})
+
+
+def _no_nul(text: str) -> str:
+    if "\0" in text:
+        raise PydanticCustomError("no_path", "a path cannot contain the character NUL")
+    return text
+
+
+_Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
+_Keyword = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+_Path = Annotated[str, StringConstraints(min_length=1), AfterValidator(_no_nul)]
+_Axes = Field(min_length=1)
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class RoiConfig(_Model):
+    """A region: where it begins and how large it is, in lattice units, one whole number per axis."""
+
+    offset: Annotated[list[int], _Axes] = Field(
+        description="Where the region begins, in lattice units, in axis order."
+    )
+    shape: Annotated[list[Annotated[int, Field(ge=1)]], _Axes] = Field(
+        description="How large the region is, in lattice units, in axis order."
+    )
+
+    @model_validator(mode="after")
+    def _same_axes(self) -> Self:
+        if len(self.offset) != len(self.shape):
+            raise PydanticCustomError(
+                "axes",
+                "offset has {offset} numbers and shape {shape}; give each one per axis",
+                {"offset": len(self.offset), "shape": len(self.shape)},
+            )
+        return self
+
+    def contains(self, other: "RoiConfig") -> bool:
+        """Whether `other`, with as many axes, lies within this region."""
+        mine = zip(self.offset, self.shape, strict=True)
+        theirs = zip(other.offset, other.shape, strict=True)
+        return all(
+            begin <= inner and inner + inner_size <= begin + size
+            for (begin, size), (inner, inner_size) in zip(mine, theirs, strict=True)
+        )
+
+
+def _is_roi(value: Any) -> str:
+    return "<auto>" if isinstance(value, str) else "<roi>"
+
+
+_RoiOrAuto = Annotated[
+    Annotated[Literal["auto"], Tag("<auto>")] | Annotated[RoiConfig, Tag("<roi>")], Discriminator(_is_roi)
+]
+
+
+class ComputeConfig(_Model):
+    """Where workers run, and how many of them."""
+
+    context: Literal["serial", "local"] = Field(
+        default="local",
+        description="'serial': everything in one process, for debugging; 'local': worker processes here.",
+    )
+    num_workers: int = Field(default=1, ge=1, description="Workers at one time, all tasks together.")
+
+
+class ArrayConfig(_Model):
+    """An array that is there before the run."""
+
+    path: _Path = Field(
+        description="The folder of the zarr array; a relative path counts from the config file."
+    )
+
+
+class TaskConfig(_Model):
+    """A worker file and the blocks that it does."""
+
+    worker_file: _Path = Field(
+        description="The name of a bundled worker file, or the path of one, from the config file on."
+    )
+    write_roi: RoiConfig = Field(description="What one block writes.")
+    read_roi: RoiConfig | None = Field(
+        default=None, description="What one block reads; it contains write_roi. By default it is write_roi."
+    )
+    total_roi: _RoiOrAuto = Field(
+        default="auto",
+        description="What the task covers, context included. 'auto': what its output covers, grown by "
+        "the context.",
+    )
+    inputs: dict[_Keyword, str] = Field(
+        default_factory=dict,
+        description="Keyword argument of the worker file -> what it reads: the name of an array, a task "
+        "output as TASK.OUTPUT, or a task's name for its only output. The worker file gets the path.",
+    )
+    outputs: dict[_Keyword, _Path] = Field(
+        default_factory=dict,
+        description="Keyword argument of the worker file -> the path that it writes, which counts from the "
+        "config file.",
+    )
+    fit: Literal["valid", "overhang", "shrink"] | None = Field(
+        default=None,
+        description="What to do where blocks do not tile the total ROI. By default what the worker "
+        "file says.",
+    )
+    read_write_conflict: bool | None = Field(
+        default=None,
+        description="Whether a block that reads where another writes must wait. By default what the worker "
+        "file says.",
+    )
+    num_workers: int | None = Field(
+        default=None,
+        ge=1,
+        description="The most workers of this task at one time; by default all of compute's.",
+    )
+    max_retries: int = Field(default=2, ge=0, description="Attempts at a block beyond the first.")
+    timeout: float | None = Field(
+        default=None, gt=0, allow_inf_nan=False, description="Seconds that a block may take; null: any time."
+    )
+    upstream: list[str] = Field(
+        default_factory=list, description="Tasks to wait for, beyond those that inputs already name."
+    )
+    args: dict[_Keyword, Any] = Field(
+        default_factory=dict, description="Further keyword arguments of the worker file, as they stand here."
+    )
+
+    @field_validator("read_roi", "total_roi", mode="after")
+    @classmethod
+    def _fits_write_roi(cls, roi: Any, info: ValidationInfo) -> Any:
+        write_roi = info.data.get("write_roi")
+        if not isinstance(roi, RoiConfig) or write_roi is None:
+            return roi
+        if len(roi.shape) != len(write_roi.shape):
+            raise PydanticCustomError(
+                "axes",
+                "has {count} axes, but write_roi has {expected}; give both the same number",
+                {"count": len(roi.shape), "expected": len(write_roi.shape)},
+            )
+        if info.field_name == "read_roi" and not roi.contains(write_roi):
+            raise PydanticCustomError(
+                "outside",
+                "must contain write_roi (offset {offset}, shape {shape}); grow it, or shrink write_roi",
+                {"offset": str(write_roi.offset), "shape": str(write_roi.shape)},
+            )
+        return roi
+
+
+class Config(_Model):
+    """A run of blockflow: its arrays and tasks, and where they run."""
+
+    name: _Name | None = Field(
+        default=None,
+        description="What the run is called. By default the config file's name without its ending.",
+    )
+    run_dir: _Path | None = Field(
+        default=None,
+        description="The folder for all that the run leaves behind but its arrays; it counts from the config "
+        "file. By default blockflow_runs/NAME.",
+    )
+    compute: ComputeConfig = Field(
+        default_factory=ComputeConfig, description="Where workers run: the only part that differs by machine."
+    )
+    arrays: dict[_Name, ArrayConfig] = Field(
+        default_factory=dict, description="Arrays to read, by name. Tasks cannot have the same names."
+    )
+    tasks: dict[_Name, TaskConfig] = Field(
+        min_length=1, description="What to do, by name; at least one task."
+    )
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of a config, for editors that check and complete YAML."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Config.model_json_schema()}

@@ -1,0 +1,34 @@
+"""What can go wrong, as types: every error of blockflow is a `BlockflowError` and says what to do next."""
+
+__all__ = [
+    "BlockflowError",
+    "ConfigError",
+    "RunDirectoryError",
+    "StorageError",
+    "TaskError",
+    "WorkerFileError",
+]
+
+
+class BlockflowError(Exception):
+    """Any error that blockflow raises on purpose."""
+
+
+class ConfigError(BlockflowError, ValueError):
+    """A config file, or a value in it, cannot be used."""
+
+
+class TaskError(BlockflowError, ValueError):
+    """A task cannot run as it is described."""
+
+
+class WorkerFileError(TaskError):
+    """A worker file cannot be found, loaded or used."""
+
+
+class StorageError(BlockflowError, ValueError):
+    """An array cannot be opened, created, read or written as asked."""
+
+
+class RunDirectoryError(BlockflowError, RuntimeError):
+    """A run directory belongs to something else, or cannot be read."""

@@ -1,0 +1,1 @@
+"""Running tasks: the only place that knows Daisy."""

@@ -1,0 +1,288 @@
+"""The driver: from prepared tasks to finished voxels, and the record of how it went."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from blockflow.compute import ComputeContext
+from blockflow.execution.engine import EnginePanicError, build_pipeline, build_task, serve, serve_in_process
+from blockflow.execution.events import EventLog
+from blockflow.execution.outcome import Outcome, TaskOutcome
+from blockflow.execution.progress import Progress, Silent
+from blockflow.execution.run_directory import RunDirectory, TaskDirectory
+from blockflow.execution.session import Assignment, Calls, WorkerSession
+from blockflow.execution.tracking import Mark, TrackingPlan, done_blocks, plan_tracking
+from blockflow.storage import generation, open_array
+from blockflow.tasks import BlockwiseTask, PreparedTask, prepare
+from blockflow.utility.file_lock import FileLock
+from blockflow.utility.files import write_aside
+
+__all__ = ["run_tasks"]
+
+
+def run_tasks(
+    tasks: Iterable[BlockwiseTask],
+    run_dir: Path,
+    *,
+    name: str,
+    compute: ComputeContext,
+    num_workers: int | None = None,
+    config: str | None = None,
+    progress: Progress | None = None,
+) -> Outcome:
+    """Run tasks, with all that they depend on, to their end.
+
+    Parameters
+    ----------
+    tasks : iterable of BlockwiseTask
+    run_dir : Path
+        The run directory: new, or one to go on with.
+    name : str
+        The name of the run.
+    compute : ComputeContext
+    num_workers : int, optional
+        How many blocks may be processed at one time, all tasks together.
+    config : str, optional
+        The text of the config file, to be kept.
+    progress : Progress, optional
+
+    Returns
+    -------
+    Outcome
+        What was done, skipped, failed and left, for each task.
+
+    Raises
+    ------
+    BlockflowError
+        If the run cannot begin; then no voxel has been written.
+    """
+    progress = progress or Silent()
+    prepared = prepare(tasks)
+    with RunDirectory.begin(run_dir, name, config) as run, ExitStack() as locks:
+        for task in prepared:
+            _create_outputs(task)
+            for path in task.outputs.values():
+                locks.enter_context(FileLock(Path(path) / ".blockflow-lock", f"output array {path}"))
+        return _run(run, prepared, compute, num_workers, progress)
+
+
+def _run(
+    run: RunDirectory,
+    prepared: Sequence[PreparedTask],
+    compute: ComputeContext,
+    num_workers: int | None,
+    progress: Progress,
+) -> Outcome:
+    events = EventLog(run.events("driver"))
+    events.write("run started", tasks=[task.name for task in prepared])
+    trackings = {task.name: _begin(run, task, compute, progress) for task in prepared}
+    _assign(run, prepared, trackings, compute, num_workers)
+    run.about["tasks"] = [task.name for task in prepared]
+    run.save()
+    pipeline = build_pipeline(
+        {
+            task.name: build_task(task, trackings[task.name], run.task(task.name).description)
+            for task in prepared
+        },
+        {task.name: [before.name for before in task.task.upstream] for task in prepared},
+    )
+    problems: list[str] = []
+    states: Mapping[str, Any] = {}
+    with _stoppable(run, progress) as signals:
+        try:
+            if not any(tracking.to_do for tracking in trackings.values()):
+                progress.note("every block is done already")
+            elif compute.distribute_workers:
+                states = serve(pipeline, progress)
+            else:
+                states = serve_in_process(pipeline, progress, _serial_workers(run, prepared, progress))
+        except EnginePanicError as error:
+            problems.append(str(error))
+        except KeyboardInterrupt:
+            signals.append(signal.SIGINT)
+    outcome = Outcome(
+        {
+            task.name: _task_outcome(
+                run.task(task.name), trackings[task.name], states.get(task.name), interrupted=bool(signals)
+            )
+            for task in prepared
+        },
+        interrupted=bool(signals),
+        problems=problems,
+    )
+    events.write("run ended", outcome=outcome.word)
+    events.close()
+    run.about |= {
+        "ended": time.time(),
+        "outcome": outcome.word,
+        "results": {task: result.to_json() for task, result in outcome.tasks.items()},
+    }
+    run.save()
+    return outcome
+
+
+def _create_outputs(task: PreparedTask) -> None:
+    for spec in task.specs:
+        if not Path(spec.path).exists():
+            spec.create()
+
+
+def _begin(
+    run: RunDirectory, task: PreparedTask, compute: ComputeContext, progress: Progress
+) -> TrackingPlan:
+    """Make the task's folder, and find out what is done already."""
+    directory = run.task(task.name)
+    directory.tracking.mkdir(parents=True, exist_ok=True)
+    generations = {path: generation(open_array(path, "r+")) for path in task.outputs.values()}
+    plan = plan_tracking(directory.tracking, task.recipe, task.grid, generations)
+    for line in (*task.warnings, *plan.changes):
+        progress.note(f"{task.name}: {line}")
+    if not compute.can_kill and task.task.timeout is not None:
+        progress.note(
+            f"{task.name}: the {compute.name} context cannot end a block, so timeout {task.task.timeout:g} is not kept"
+        )
+    return plan
+
+
+def _assign(
+    run: RunDirectory,
+    prepared: Sequence[PreparedTask],
+    trackings: Mapping[str, TrackingPlan],
+    compute: ComputeContext,
+    num_workers: int | None,
+) -> None:
+    """Write down for each task what its supervisor and its workers must know."""
+    import cloudpickle
+
+    shared = num_workers if len(prepared) > 1 and compute.distribute_workers else None
+    dealt = 0
+    for task in prepared:
+        directory, tracking = run.task(task.name), trackings[task.name]
+        slots: list[str] = []
+        if shared is not None:
+            slots = [
+                str(run.path / "slots" / str((dealt + worker) % shared))
+                for worker in range(task.task.num_workers)
+            ]
+            dealt += task.task.num_workers
+        write_aside(directory.call, cloudpickle.dumps(_calls(task)))
+        Assignment(
+            run=str(run.path),
+            session=run.session,
+            name=task.name,
+            worker_file=str(task.task.worker_file) if task.task.worker_file else None,
+            grid=task.grid.to_json(),
+            lattice=task.lattice.texts() if task.lattice else None,
+            compute=compute.to_json(),
+            num_workers=task.task.num_workers,
+            max_retries=task.task.max_retries,
+            timeout=task.task.timeout,
+            blocks=task.grid.number_of_blocks,
+            to_do=tracking.to_do,
+            store=str(tracking.store),
+            journal=str(tracking.journal),
+            inputs=dict(task.inputs),
+            outputs=dict(task.outputs),
+            slots=slots,
+            upstream=[before.name for before in task.task.upstream],
+            recipe=task.recipe.hash,
+        ).save(directory.description)
+
+
+def _calls(task: PreparedTask) -> Calls:
+    return Calls(
+        task.task.args,
+        dict(task.task.kwargs),
+        task.task.process_function,
+        task.before_check,
+        task.after_check,
+        task.init_callback_fn,
+    )
+
+
+def _serial_workers(
+    run: RunDirectory, prepared: Sequence[PreparedTask], progress: Progress
+) -> dict[str, Any]:
+    """For each task with blocks to do, a function that does them in this process."""
+    from blockflow.execution.worker import do_blocks, worker_function
+
+    def worker(task: PreparedTask, assignment: Assignment) -> Any:
+        def work() -> None:
+            calls = _calls(task)
+            if calls.init_callback_fn is not None:
+                calls.init_callback_fn(os.environ["DAISY_CONTEXT"])
+            session = WorkerSession(assignment, calls, f"{task.name}-0")
+            try:
+                do_blocks(session, lambda: worker_function(assignment, calls))
+            except Exception as error:  # noqa: BLE001 (what a worker raises is its record, as in any context)
+                session.fail_to_start(error)
+                progress.note(f"{task.name}: the worker cannot do blocks: {error}")
+            finally:
+                session.close()
+
+        return work
+
+    assignments = {task.name: Assignment.load(run.task(task.name).description) for task in prepared}
+    return {
+        task.name: worker(task, assignments[task.name]) for task in prepared if assignments[task.name].to_do
+    }
+
+
+def _task_outcome(
+    directory: TaskDirectory, tracking: TrackingPlan, state: Any, *, interrupted: bool
+) -> TaskOutcome:
+    grid, done, journal = done_blocks(tracking.store)
+    blocks = grid.number_of_blocks
+    if state is None:  # the engine broke down: its marks are what there is
+        kept = done | tracking.skip if tracking.skip is not None else done
+        finished = int(np.count_nonzero(kept))
+        skipped = blocks - tracking.to_do
+        return TaskOutcome(blocks, finished - skipped, skipped, 0, 0, blocks - finished)
+    found = int(np.count_nonzero(journal == Mark.FOUND_DONE))
+    skipped = state.skipped_count + found
+    failed, orphaned = state.failed_count, state.orphaned_count
+    complete = state.completed_count
+    left = blocks - complete - failed - orphaned
+    if state.abandoned:  # Daisy counts the blocks of a task that was given up as orphaned
+        left, orphaned = left + orphaned, 0
+    stopped = None
+    if state.abandoned and not interrupted:
+        stopped = directory.why_given_up() or state.last_worker_error or state.abandon_reason
+    return TaskOutcome(blocks, complete - skipped, skipped, failed, orphaned, left, stopped)
+
+
+@contextmanager
+def _stoppable(run: RunDirectory, progress: Progress) -> Iterator[list[int]]:
+    """Turn signals into an orderly end: the first SIGINT drains, a second one or SIGTERM stops at once.
+
+    Gives the list of the signals that have come.
+    """
+    signals: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield signals
+        return
+
+    def stop(number: int, _frame: Any) -> None:
+        drain = number == signal.SIGINT and not signals
+        signals.append(number)
+        write_aside(run.stop_file, b"drain" if drain else b"now")
+        if drain:
+            progress.note(
+                "stopping: blocks that are being done are finished first; interrupt again to stop at once"
+            )
+        else:
+            raise KeyboardInterrupt
+
+    originals = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield signals
+    finally:
+        for number, original in originals.items():
+            signal.signal(number, original)

@@ -1,0 +1,41 @@
+"""What it means that a worker process has ended: one pure decision."""
+
+import signal
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["WorkerExit", "classify_exit"]
+
+
+@dataclass(frozen=True)
+class WorkerExit:
+    """How a worker ended.
+
+    `finished`: no block is left for the task. `block`: the number of the block that it held and lost, if any.
+    `progressed`: it had begun at least one block. `message` says it for people.
+    """
+
+    finished: bool
+    block: int | None
+    progressed: bool
+    message: str
+
+
+def classify_exit(code: int, last_event: Mapping[str, Any] | None) -> WorkerExit:
+    """Judge a worker by its exit status (minus the signal that ended it) and its last event."""
+    event = last_event["event"] if last_event else None
+    if event == "finished":
+        return WorkerExit(finished=True, block=None, progressed=True, message="finished")
+    held = last_event["block"] if last_event and event == "start" else None
+    if code < 0:
+        try:
+            message = f"killed by signal {-code} ({signal.Signals(-code).name})"
+        except ValueError:
+            message = f"killed by signal {-code}"
+    elif event == "left" and code == 0:
+        message = "left when asked to"
+    else:
+        message = f"ended with exit status {code}"
+    progressed = event in ("start", "done", "failed", "skipped") or (event == "left" and code == 0)
+    return WorkerExit(finished=False, block=held, progressed=progressed, message=message)

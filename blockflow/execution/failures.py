@@ -1,0 +1,141 @@
+"""Failure records: every attempt that failed says which block, where, when and why.
+
+One file per attempt, named by block and attempt, so that counting the attempts of a block takes one look at
+the file system and any number of processes may write at once.
+"""
+
+import json
+import os
+import socket
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from blockflow.utility.files import write_json
+
+__all__ = ["CAUSES", "FailureGroup", "FailureLog", "FailureRecord", "group_failures", "read_failures"]
+
+CAUSES = (
+    "exception",
+    "timeout",
+    "out_of_memory",
+    "killed",
+    "node_failure",
+    "preemption",
+    "walltime",
+    "unreachable",
+    "check_failed",
+)
+
+
+@dataclass(frozen=True)
+class FailureRecord:
+    """One failed attempt at a block, or (with `block` None) one worker that could not start.
+
+    `read_roi` and `write_roi` are `[offset, shape]` in lattice units. `final` says that no attempt was left.
+    """
+
+    task: str
+    block: int | None
+    read_roi: list[list[int]] | None
+    write_roi: list[list[int]] | None
+    attempt: int
+    final: bool
+    cause: str
+    message: str
+    traceback: str | None
+    host: str
+    worker: str
+    log: str
+    time: float
+
+
+class FailureLog:
+    """The failure records of one task in one run of the driver.
+
+    Parameters
+    ----------
+    folder : Path
+        One folder per task and session; made when the first record is written.
+    task : str
+    attempts : int
+        How many attempts a block has.
+    """
+
+    def __init__(self, folder: Path, task: str, attempts: int) -> None:
+        self._folder = folder
+        self._task = task
+        self._attempts = attempts
+        self._last = f"-{attempts}.json"
+        self._prefix = f"{folder}{os.sep}"
+
+    def is_exhausted(self, block: int) -> bool:
+        """Whether the block has failed as often as it may; made for speed."""
+        return os.path.exists(f"{self._prefix}{block}{self._last}")  # noqa: PTH110 (a Path costs as much again)
+
+    def add(
+        self,
+        block: int | None,
+        rois: tuple[Any, Any] | None,
+        cause: str,
+        message: str,
+        *,
+        worker: str,
+        log: str,
+        traceback: str | None = None,
+    ) -> FailureRecord:
+        """Write a record; its attempt is the first that has none yet. `rois` are the read and the write ROI."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        read, write = ([[*roi.offset], [*roi.shape]] for roi in rois) if rois else (None, None)
+        attempt = 0
+        while True:
+            attempt += 1
+            record = FailureRecord(
+                task=self._task,
+                block=block,
+                read_roi=read,
+                write_roi=write,
+                attempt=attempt,
+                final=block is not None and attempt >= self._attempts,
+                cause=cause,
+                message=message,
+                traceback=traceback,
+                host=socket.gethostname(),
+                worker=worker,
+                log=log,
+                time=time.time(),
+            )
+            name = f"{'worker' if block is None else block}-{attempt}.json"
+            try:
+                write_json(self._folder / name, asdict(record), exclusive=True)
+            except FileExistsError:
+                continue
+            return record
+
+
+def read_failures(folder: Path) -> Iterator[FailureRecord]:
+    """The records of a session, by block and attempt."""
+    if not folder.is_dir():
+        return
+    records = [FailureRecord(**json.loads(path.read_bytes())) for path in folder.glob("[!.]*.json")]
+    yield from sorted(
+        records, key=lambda record: (-1 if record.block is None else record.block, record.attempt)
+    )
+
+
+@dataclass(frozen=True)
+class FailureGroup:
+    """Failures of one task that have the same cause and message."""
+
+    records: list[FailureRecord]
+
+
+def group_failures(records: Iterable[FailureRecord]) -> list[FailureGroup]:
+    """Group records by task, cause and the last line of the message, the largest group first."""
+    groups: dict[tuple[str, str, str], list[FailureRecord]] = {}
+    for record in records:
+        last_line = record.message.strip().rpartition("\n")[2]
+        groups.setdefault((record.task, record.cause, last_line), []).append(record)
+    return [FailureGroup(group) for group in sorted(groups.values(), key=len, reverse=True)]

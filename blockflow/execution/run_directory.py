@@ -1,0 +1,212 @@
+"""The run directory: where everything that a run leaves behind has its place."""
+
+import getpass
+import os
+import platform
+import socket
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from blockflow.errors import BlockflowError, RunDirectoryError
+from blockflow.utility.file_lock import FileLock
+from blockflow.utility.files import read_json, write_aside, write_json
+
+__all__ = ["FORMAT", "RunDirectory", "TaskDirectory"]
+
+FORMAT = 1
+
+
+class TaskDirectory:
+    """The folder of one task within a run directory."""
+
+    def __init__(self, path: Path, session: str) -> None:
+        self.path = path
+        self.session = session
+
+    @property
+    def description(self) -> Path:
+        """The task as data, for people and for its workers."""
+        return self.path / "task.json"
+
+    @property
+    def call(self) -> Path:
+        """What the workers call and with what, pickled by value."""
+        return self.path / "call.pkl"
+
+    @property
+    def tracking(self) -> Path:
+        """The stores that say which blocks are done, by recipe and geometry."""
+        return self.path / "tracking"
+
+    @property
+    def failures(self) -> Path:
+        """The failure records of this session."""
+        return self.path / "failures" / self.session
+
+    @property
+    def given_up(self) -> Path:
+        """When and why the task was given up."""
+        return self.path / "given-up.json"
+
+    def why_given_up(self) -> str | None:
+        """Why the task was given up in this session, if it was."""
+        if not self.given_up.exists():
+            return None
+        note = read_json(self.given_up)
+        return str(note["why"]) if note["session"] == self.session else None
+
+    @property
+    def logs(self) -> Path:
+        """What the supervisor and the workers print."""
+        return self.path / "logs"
+
+
+class RunDirectory:
+    """A run directory that is there; see `begin` and `open`.
+
+    A session is one start of the driver: each resume is a session of its own.
+    """
+
+    def __init__(self, path: Path, about: dict[str, Any]) -> None:
+        self.path = path
+        self.about = about
+
+    @classmethod
+    @contextmanager
+    def begin(cls, path: Path, name: str, config: str | None = None) -> "Iterator[RunDirectory]":
+        """A session in `path`, which is new, empty, or the run directory of earlier sessions; locked while it lasts.
+
+        Raises `RunDirectoryError` if it is something else's folder, another run's or another format's, and
+        `LockedError` if another driver has it.
+        """
+        path = path.absolute()
+        with _usable(path):
+            path.mkdir(parents=True, exist_ok=True)
+            if not (path / "run.json").exists() and any(entry.name != "lock" for entry in path.iterdir()):
+                raise RunDirectoryError(
+                    f"{path}: this folder is not empty and no run directory (it has no run.json). "
+                    "Choose another run_dir"
+                )
+        with ExitStack() as stack:
+            with _usable(path):
+                stack.enter_context(_lock(path))
+                run = cls._new_session(path, name, config)
+            yield run
+
+    @classmethod
+    def _new_session(cls, path: Path, name: str, config: str | None) -> "RunDirectory":
+        old = cls.open(path).about if (path / "run.json").exists() else None
+        if old is not None and old["name"] != name:
+            raise RunDirectoryError(
+                f"{path}: this is the run directory of {old['name']!r}, not of {name!r}. "
+                "Choose another run_dir, or give the run its old name"
+            )
+        now = time.time()
+        session = time.strftime("%Y%m%dT%H%M%S", time.localtime(now)) + "-" + uuid.uuid4().hex[:6]
+        run = cls(
+            path,
+            {
+                "format": FORMAT,
+                "name": name,
+                "created": old["created"] if old else now,
+                "session": session,
+                "started": now,
+                "ended": None,
+                "outcome": None,
+                "host": socket.gethostname(),
+                "pid": os.getpid(),
+                "user": _user(),
+                "versions": {
+                    "python": platform.python_version(),
+                    **{name: metadata.version(name) for name in ("blockflow", "daisy", "zarr", "numpy")},
+                },
+                "tasks": [],
+            },
+        )
+        run.stop_file.unlink(missing_ok=True)
+        run.save()
+        if config is not None:
+            write_aside(path / "config.yaml", config.encode())
+        return run
+
+    @classmethod
+    def open(cls, path: Path) -> "RunDirectory":
+        """An existing run directory, to look at. Raises `RunDirectoryError` if it is none that can be read."""
+        path = path.absolute()
+        try:
+            about = read_json(path / "run.json")
+        except FileNotFoundError:
+            raise RunDirectoryError(f"{path}: there is no run directory here (no run.json)") from None
+        except (OSError, ValueError) as error:
+            raise RunDirectoryError(f"{path}: run.json cannot be read: {error}") from error
+        if not isinstance(about, dict) or about.get("format") != FORMAT:
+            found = about.get("format") if isinstance(about, dict) else None
+            raise RunDirectoryError(
+                f"{path}: this run directory has format {found}, this blockflow reads format {FORMAT}. "
+                "Choose another run_dir, or use the version that made it"
+            )
+        return cls(path, about)
+
+    def save(self) -> None:
+        write_json(self.path / "run.json", self.about)
+
+    def is_held(self) -> bool:
+        """Whether a driver that lives has this run directory."""
+        return _lock(self.path).holder() is not None
+
+    @property
+    def session(self) -> str:
+        return str(self.about["session"])
+
+    @property
+    def name(self) -> str:
+        return str(self.about["name"])
+
+    @property
+    def stop_file(self) -> Path:
+        """When it is there the run is to stop; it says how: `drain` or `now`."""
+        return self.path / "stop"
+
+    @property
+    def address(self) -> Path:
+        """Where the driver listens."""
+        return self.path / "address.json"
+
+    def events(self, process: str) -> Path:
+        """The event file of a process of this session."""
+        return self.path / "events" / f"{self.session}.{process}.jsonl"
+
+    def task(self, name: str) -> TaskDirectory:
+        return TaskDirectory(self.path / "tasks" / name, self.session)
+
+    def tasks(self) -> Iterator[tuple[str, TaskDirectory]]:
+        """The tasks of the last session, in the order in which they can run."""
+        for name in self.about["tasks"]:
+            yield name, self.task(name)
+
+
+@contextmanager
+def _usable(path: Path) -> Iterator[None]:
+    """Say which run directory it was that could not be written."""
+    try:
+        yield
+    except BlockflowError:
+        raise
+    except OSError as error:
+        raise RunDirectoryError(f"{path}: cannot be used as run directory: {error}") from error
+
+
+def _lock(path: Path) -> FileLock:
+    return FileLock(path / "lock", f"run directory {path}")
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())

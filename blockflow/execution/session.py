@@ -1,0 +1,251 @@
+"""What a worker keeps while it does blocks: the life of one block after another, and their records."""
+
+import os
+import traceback as traceback_module
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from blockflow.execution.events import EventLog
+from blockflow.execution.failures import FailureLog
+from blockflow.execution.run_directory import RunDirectory, TaskDirectory
+from blockflow.execution.slots import Slot
+from blockflow.execution.tracking import Journal, Mark
+from blockflow.storage import Array, Lattice, on_commit
+from blockflow.tasks import BlockGrid, Check, call_check
+from blockflow.utility.files import read_json, write_json
+
+__all__ = ["Assignment", "Calls", "WorkerSession", "current_session", "session_of_process"]
+
+_current: "WorkerSession | None" = None
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """What the processes of a task must know, as data: the content of `task.json`.
+
+    `blocks` is the number of all blocks, `to_do` of those that were not done when the session began;
+    `slots` are the lock files of the slots that the task's workers share with other tasks', one per worker.
+    """
+
+    run: str
+    session: str
+    name: str
+    worker_file: str | None
+    grid: dict[str, Any]
+    lattice: list[str] | None
+    compute: dict[str, Any]
+    num_workers: int
+    max_retries: int
+    timeout: float | None
+    blocks: int
+    to_do: int
+    store: str
+    journal: str
+    inputs: dict[str, str]
+    outputs: dict[str, str]
+    slots: list[str]
+    upstream: list[str]
+    recipe: str
+
+    def save(self, path: Path) -> None:
+        write_json(path, asdict(self))
+
+    @classmethod
+    def load(cls, path: Path) -> "Assignment":
+        return cls(**read_json(path))
+
+    @property
+    def run_directory(self) -> RunDirectory:
+        return RunDirectory(Path(self.run), {"session": self.session, "name": self.name, "tasks": []})
+
+    @property
+    def directory(self) -> TaskDirectory:
+        return self.run_directory.task(self.name)
+
+    @property
+    def failure_log(self) -> FailureLog:
+        return FailureLog(self.directory.failures, self.name, self.max_retries + 1)
+
+
+@dataclass(frozen=True)
+class Calls:
+    """What a worker calls: the functions of a task, and the arguments for them."""
+
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    process_function: Any
+    before_check: Check | None
+    after_check: Check | None
+    init_callback_fn: Any
+
+
+class WorkerSession:
+    """The blocks of one worker, one at a time.
+
+    `finished` is true when Daisy has said that no block is left; `begun` counts the blocks that were begun.
+    Set `leaving` and the worker takes no further block.
+    """
+
+    def __init__(self, assignment: Assignment, calls: Calls, worker: str) -> None:
+        self.worker = worker
+        self.finished = False
+        self.leaving = False
+        self.begun = 0
+        self.held: Any = None
+        self.interrupted: Any = None  # the client of a `blocks()` loop that was left in the middle of a block
+        self.lattice = Lattice.parse(assignment.lattice) if assignment.lattice else None
+        self._calls = calls
+        self._grid = BlockGrid.from_json(assignment.grid)
+        self._events = EventLog(assignment.run_directory.events(worker))
+        self._failures = assignment.failure_log
+        self._journal = Journal(Path(assignment.journal))
+        self._log = str(assignment.directory.logs / f"{worker}.log")
+        number = int(worker.rpartition("-")[2]) if assignment.slots else 0
+        self._slot = (
+            Slot(Path(assignment.slots[number % len(assignment.slots)])) if assignment.slots else None
+        )
+        self._outputs = {os.path.realpath(path) for path in assignment.outputs.values()}
+        self._uncommitted: set[str] = set()
+        self._index = -1
+        self._stop_listening = on_commit(self._note_commit)
+        self._events.write("up", pid=os.getpid())
+
+    def begin(self, block: Any) -> bool:
+        """Whether the block is to be processed now; if not, its status says what to tell Daisy."""
+        import daisy
+
+        index = self._grid.index_of(block.write_roi.offset)
+        if self._failures.is_exhausted(index):
+            block.status = daisy.BlockStatus.FAILED
+            return False
+        if self._slot is not None:
+            self._slot.take()
+        self._index = index
+        self.begun += 1
+        self._events.write_block("start", index)
+        try:
+            if self._is_done_already(block):
+                self._journal.mark(index, Mark.FOUND_DONE)
+                self._end("skipped")
+                return False
+        except Exception as error:  # noqa: BLE001 (a user's check may raise anything: it is the block's record)
+            self._fail(block, "exception", error)
+            return False
+        self._journal.mark(index, Mark.BEGUN)
+        self._uncommitted = set(self._outputs)
+        self.held = block
+        return True
+
+    def settle(self, block: Any, error: BaseException | None) -> None:
+        """The block was processed, or failed with `error`; sets its status and keeps the record."""
+        import daisy
+
+        self.held = None
+        if error is not None:
+            self._fail(block, "exception", error)
+        elif block.status == daisy.BlockStatus.FAILED:
+            self._fail(block, "exception", None, "the worker file set the block's status to FAILED")
+        else:
+            try:
+                good = self._calls.after_check is None or call_check(
+                    self._calls.after_check, block, self._calls.kwargs
+                )
+            except Exception as check_error:  # noqa: BLE001 (as above)
+                self._fail(block, "check_failed", check_error)
+                return
+            if good:
+                self._end("done")
+            else:
+                self._fail(
+                    block,
+                    "check_failed",
+                    None,
+                    "check_function says that the block is not completed after it was run",
+                )
+
+    def is_committed(self) -> bool:
+        """Whether the block at hand has been written by this recipe to every output that is known."""
+        return self._journal[self._index] == Mark.COMMITTED
+
+    def close(self) -> None:
+        """Say how the worker went, and stop listening."""
+        self._events.write("finished" if self.finished else "left")
+        self._stop_listening()
+        self._events.close()
+        self._journal.close()
+        if self._slot is not None:
+            self._slot.close()
+
+    def fail_to_start(self, error: BaseException) -> None:
+        """Record that this worker cannot do blocks at all."""
+        self._failures.add(
+            None,
+            None,
+            "exception",
+            _summary(error),
+            worker=self.worker,
+            log=self._log,
+            traceback=_text(error),
+        )
+
+    def _is_done_already(self, block: Any) -> bool:
+        check = self._calls.before_check
+        if check is None or self._journal[self._index] == Mark.OTHER_RECIPE:
+            return False
+        return call_check(check, block, self._calls.kwargs)
+
+    def _note_commit(self, array: Array, roi: Any) -> None:
+        if self.held is None or not self._uncommitted:
+            return
+        path = os.path.realpath(array.path)
+        if path in self._uncommitted and roi.contains(self.held.write_roi.intersect(array.roi)):
+            self._uncommitted.discard(path)
+            if not self._uncommitted:
+                self._journal.mark(self._index, Mark.COMMITTED)
+
+    def _fail(self, block: Any, cause: str, error: BaseException | None, message: str = "") -> None:
+        import daisy
+
+        self._failures.add(
+            self._index,
+            (block.read_roi, block.write_roi),
+            cause,
+            message or _summary(error),
+            worker=self.worker,
+            log=self._log,
+            traceback=_text(error) if error is not None else None,
+        )
+        block.status = daisy.BlockStatus.FAILED
+        self._end("failed")
+
+    def _end(self, event: str) -> None:
+        self._events.write_block(event, self._index)
+        if self._slot is not None:
+            self._slot.release()
+
+
+def current_session() -> WorkerSession | None:
+    """The session of this process, if it is a worker."""
+    return _current
+
+
+@contextmanager
+def session_of_process(session: WorkerSession) -> Iterator[None]:
+    """Make `session` this process's session for as long as the context lasts."""
+    global _current  # noqa: PLW0603 (one process, one worker)
+    _current = session
+    try:
+        yield
+    finally:
+        _current = None
+
+
+def _summary(error: BaseException | None) -> str:
+    return "".join(traceback_module.format_exception_only(error)).strip() if error is not None else ""
+
+
+def _text(error: BaseException) -> str:
+    return "".join(traceback_module.format_exception(error))

@@ -1,0 +1,235 @@
+"""The supervisor of a task: starts its workers, watches them, and replaces those that are lost.
+
+One process per task. It runs as Daisy's one spawn function of the task, so for Daisy the task has one worker
+for as long as blocks are left; the workers themselves connect to Daisy's server on their own.
+"""
+
+import os
+import signal
+import sys
+import time
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from blockflow.compute import ComputeContext, WorkerHandle, create_compute_context
+from blockflow.execution.events import EventLog, last_event
+from blockflow.execution.exits import classify_exit
+from blockflow.execution.session import Assignment, Calls
+from blockflow.tasks import BlockGrid, load_worker_file
+from blockflow.utility.files import write_aside, write_json
+
+__all__ = ["supervise"]
+
+#: seconds between two looks at the workers
+_TICK = 0.05
+
+#: workers that ended in a row without having begun a block, before the task is given up
+_FAILED_STARTS = 3
+
+#: seconds that a worker may take to end after the last block of the task is done
+_GRACE = 30.0
+
+
+@dataclass
+class _Worker:
+    name: str
+    handle: WorkerHandle
+    events: Path
+
+
+class _Crew:
+    """The workers of one task."""
+
+    def __init__(self, assignment: Assignment, context: ComputeContext, address: Any) -> None:
+        self.assignment = assignment
+        self.finished = False
+        self._context = context
+        self._grid = BlockGrid.from_json(assignment.grid)
+        self._failures = assignment.failure_log
+        self._events = EventLog(assignment.run_directory.events(f"{assignment.name}-supervisor"))
+        self._description = assignment.directory.description
+        self._workers: list[_Worker] = []
+        self._started = 0
+        self._failed_starts = 0
+        address = address.copy()
+        address["worker_id"] = -1
+        self._environment = {"DAISY_CONTEXT": address.to_env(), **context.environment()}
+
+    @property
+    def is_empty(self) -> bool:
+        return not self._workers
+
+    def fill(self) -> None:
+        """Start workers until there are as many as wanted."""
+        wanted = max(1, min(self.assignment.num_workers, self.assignment.to_do))
+        while len(self._workers) < wanted:
+            name = f"{self.assignment.name}-{self._started}"
+            self._started += 1
+            command = [sys.executable, "-m", "blockflow.execution.worker", str(self._description), name]
+            handle = self._context.start_worker(command, self._environment, self._log(name))
+            self._workers.append(_Worker(name, handle, self.assignment.run_directory.events(name)))
+            self._events.write("worker started", worker=name)
+
+    def look(self) -> None:
+        """Take note of workers that have ended, and end those whose block takes too long."""
+        for worker in list(self._workers):
+            code = worker.handle.exit_code()
+            if code is not None:
+                self._workers.remove(worker)
+                self._note_exit(worker, code)
+            elif self.assignment.timeout is not None:
+                self._end_overdue(worker, self.assignment.timeout)
+
+    def ask_to_leave(self) -> None:
+        """Let every worker finish its block; one that waits for a block is ended, since it loses none."""
+        for worker in self._workers:
+            event = last_event(worker.events)
+            if event is not None and event["event"] == "start":
+                worker.handle.ask_to_leave()
+            else:
+                self._end(worker, "left while idle")
+
+    def kill(self) -> None:
+        for worker in list(self._workers):
+            self._end(worker, "ended with the run")
+
+    def _end(self, worker: _Worker, why: str) -> None:
+        worker.handle.kill()
+        if worker in self._workers:
+            self._workers.remove(worker)
+        self._events.write("worker ended", worker=worker.name, why=why)
+
+    def _note_exit(self, worker: _Worker, code: int) -> None:
+        exit_ = classify_exit(code, last_event(worker.events))
+        self._events.write("worker ended", worker=worker.name, why=exit_.message)
+        if exit_.finished:
+            self.finished = True
+            return
+        if exit_.block is not None:
+            self._record_lost(
+                worker,
+                exit_.block,
+                "killed",
+                f"the worker was {exit_.message} while it did the block"
+                if code < 0
+                else f"the worker {exit_.message} while it did the block",
+            )
+        self._failed_starts = 0 if exit_.progressed else self._failed_starts + 1
+        if self._failed_starts >= _FAILED_STARTS:
+            self.kill()
+            raise _give_up(
+                self.assignment,
+                f"{self._failed_starts} workers in a row {exit_.message} before they did a block. The last one's log, "
+                f"{self._log(worker.name)}, ends with:\n{_tail(self._log(worker.name))}",
+            )
+
+    def _end_overdue(self, worker: _Worker, timeout: float) -> None:
+        event = last_event(worker.events)
+        if event is None or event["event"] != "start" or time.monotonic() - event["m"] < timeout:
+            return
+        # recorded before it is ended, so that whoever gets the block next counts this attempt
+        self._record_lost(
+            worker, event["block"], "timeout", f"the block took longer than the timeout of {timeout:g} s"
+        )
+        self._failed_starts = 0
+        self._end(worker, "timeout")
+
+    def _record_lost(self, worker: _Worker, block: int, cause: str, message: str) -> None:
+        position = self._grid.position_of(block)
+        self._failures.add(
+            block,
+            (self._grid.read_roi_of(position), self._grid.write_roi_of(position)),
+            cause,
+            message,
+            worker=worker.name,
+            log=str(self._log(worker.name)),
+        )
+
+    def _log(self, name: str) -> Path:
+        return self.assignment.directory.logs / f"{name}.log"
+
+
+def supervise(description: Path, address: Any) -> None:
+    """Run the workers of a task until no block is left.
+
+    Parameters
+    ----------
+    description : Path
+        The task's `task.json`.
+    address : daisy.Context
+        Where the driver listens.
+
+    Raises
+    ------
+    SystemExit
+        With a message, if the task cannot go on: its workers cannot start, or the run is to stop.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver decides; it is asked through the stop file
+    assignment = Assignment.load(description)
+    run = assignment.run_directory
+    if (why := assignment.directory.why_given_up()) is not None:
+        raise SystemExit(why)  # Daisy starts a supervisor that failed once more
+    assignment.directory.logs.mkdir(parents=True, exist_ok=True)
+    write_json(run.address, {"host": address["hostname"], "port": int(address["port"])})
+    _call_init(assignment, address)
+    crew = _Crew(assignment, create_compute_context(assignment.compute), address)
+    driver = os.getppid()
+    asked_to_leave = False
+    deadline = None
+    try:
+        while True:
+            crew.look()
+            if os.getppid() != driver:
+                raise SystemExit("the driver is gone")
+            if run.stop_file.exists():
+                how = run.stop_file.read_text()
+                if how == "now":
+                    raise SystemExit("the run was stopped")
+                if not asked_to_leave:
+                    crew.ask_to_leave()
+                    asked_to_leave = True
+                if crew.is_empty:
+                    raise SystemExit("the run was drained")
+            elif crew.finished:
+                deadline = deadline or time.monotonic() + _GRACE
+                if crew.is_empty or time.monotonic() > deadline:
+                    return
+            else:
+                crew.fill()
+            time.sleep(_TICK)
+    finally:
+        crew.kill()
+
+
+def _give_up(assignment: Assignment, why: str) -> SystemExit:
+    """Note for this session that the task cannot go on; what is returned is to be raised."""
+    message = f"task {assignment.name}: {why}"
+    write_json(assignment.directory.given_up, {"session": assignment.session, "why": message})
+    return SystemExit(message)
+
+
+def _call_init(assignment: Assignment, address: Any) -> None:
+    """Call the task's `init_callback_fn` once in a session, however often the supervisor is started."""
+    import cloudpickle
+
+    called = assignment.directory.path / "initialised"
+    if called.exists() and called.read_text() == assignment.session:
+        return
+    try:
+        if assignment.worker_file is not None:
+            load_worker_file(assignment.worker_file)
+        calls: Calls = cloudpickle.loads(assignment.directory.call.read_bytes())
+        if calls.init_callback_fn is not None:
+            calls.init_callback_fn(address.to_env())
+    except Exception as error:
+        raise _give_up(assignment, f"init_callback_fn failed:\n{traceback.format_exc()}") from error
+    write_aside(called, assignment.session.encode())
+
+
+def _tail(log: Path, lines: int = 30) -> str:
+    try:
+        return "\n".join(log.read_text(errors="replace").splitlines()[-lines:])
+    except OSError as error:
+        return f"(cannot be read: {error})"

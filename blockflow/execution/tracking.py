@@ -1,0 +1,311 @@
+"""Which blocks are done: Daisy's tracking stores by recipe and geometry, and what a new run may skip.
+
+A store belongs to one recipe, one block grid and the very output arrays that it was written for. It holds
+Daisy's own marks (`done`) and a journal: one byte per block that workers set when they begin to write it and
+when its voxels are committed. Daisy's marks say what is finished; the journal says what was touched, and so
+which marks of *other* recipes no longer hold. Every use of a store gives it the next place in an order, so of
+two recipes that touched a place, the later one's voxels are there.
+
+All maps are arrays over block grids, so a million blocks take milliseconds.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from blockflow.tasks import BlockGrid, Recipe
+from blockflow.utility.files import read_json, write_json
+
+__all__ = ["Journal", "Mark", "TrackingPlan", "count_done", "done_blocks", "plan_tracking"]
+
+BoolMap = NDArray[np.bool_]
+
+
+class Mark(IntEnum):
+    """What the journal says of a block."""
+
+    UNTOUCHED = 0
+    BEGUN = 1
+    COMMITTED = 2
+    FOUND_DONE = 3  # by the task's own check function
+    OTHER_RECIPE = 4  # another recipe wrote here: a check function must not be asked
+
+
+class Journal:
+    """A store's journal, one byte per block, written in place by many processes."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = os.open(path, os.O_RDWR)
+
+    def mark(self, block: int, mark: Mark) -> None:
+        os.pwrite(self._file, bytes((mark,)), block)
+
+    def __getitem__(self, block: int) -> int:
+        return os.pread(self._file, 1, block)[0]
+
+    def close(self) -> None:
+        os.close(self._file)
+
+
+@dataclass
+class _Store:
+    """One store on disk."""
+
+    path: Path
+    recipe: Recipe
+    grid: BlockGrid
+    generations: Mapping[str, str]
+    order: int
+
+    @property
+    def journal_path(self) -> Path:
+        return self.path / "journal"
+
+    @property
+    def daisy_path(self) -> Path:
+        return self.path / "daisy"
+
+    def save(self) -> None:
+        self.path.mkdir(parents=True, exist_ok=True)
+        if not self.journal_path.exists():
+            self.write_journal(np.zeros(self.grid.shape, np.uint8))
+        about = {
+            "order": self.order,
+            "generations": dict(self.generations),
+            "grid": self.grid.to_json(),
+            "recipe": dict(self.recipe.parts),
+        }
+        write_json(self.path / "about.json", about)
+
+    @classmethod
+    def load(cls, path: Path) -> "_Store":
+        about = read_json(path / "about.json")
+        return cls(
+            path,
+            Recipe(about["recipe"]),
+            BlockGrid.from_json(about["grid"]),
+            about["generations"],
+            about["order"],
+        )
+
+    def journal(self) -> NDArray[np.uint8]:
+        return np.fromfile(self.journal_path, np.uint8).reshape(self.grid.shape)
+
+    def write_journal(self, marks: NDArray[np.uint8]) -> None:
+        aside = self.journal_path.with_suffix(".partial")
+        marks.tofile(aside)
+        aside.replace(self.journal_path)
+
+    def touched(self) -> BoolMap:
+        marks = self.journal()
+        return np.isin(marks, (Mark.BEGUN, Mark.COMMITTED))
+
+    def done(self) -> BoolMap:
+        stored = self._daisy_array("r")
+        if stored is None:
+            return np.zeros(self.grid.shape, np.bool_)
+        return np.asarray(stored[self._extent]).astype(np.bool_)
+
+    def forget(self, where: BoolMap) -> None:
+        """Take back the marks of the blocks in `where`."""
+        stored = self._daisy_array("r+")
+        if stored is not None:
+            marks = np.asarray(stored[self._extent])
+            marks[where] = 0
+            stored[self._extent] = marks
+        journal = self.journal()
+        journal[where] = Mark.UNTOUCHED
+        self.write_journal(journal)
+
+    @property
+    def _extent(self) -> tuple[slice, ...]:
+        # Daisy's arrays may be larger than the grid: they count the blocks of the total ROI, context included
+        return tuple(slice(0, count) for count in self.grid.shape)
+
+    def _daisy_array(self, mode: str) -> Any:
+        import zarr
+
+        if not (self.daisy_path / "done" / "zarr.json").exists():
+            return None
+        return zarr.open_array(self.daisy_path / "done", mode=mode)
+
+
+@dataclass(frozen=True)
+class TrackingPlan:
+    """What a run of a task goes by.
+
+    `skip` is true where an earlier run of the same recipe on another grid did the very same block; what
+    `tracking_path` itself holds, Daisy skips. `to_do` counts the blocks that are left.
+    """
+
+    store: Path
+    tracking_path: Path
+    journal: Path
+    skip: BoolMap | None
+    to_do: int
+    changes: Sequence[str]
+
+
+def plan_tracking(
+    folder: Path, recipe: Recipe, grid: BlockGrid, generations: Mapping[str, str]
+) -> TrackingPlan:
+    """Find or make the store for this recipe and grid, and see what earlier runs have done already.
+
+    Parameters
+    ----------
+    folder : Path
+        The task's tracking folder.
+    recipe, grid
+        Of the run that begins.
+    generations : mapping of str to str
+        The stamp of each output array by its path: marks for other arrays do not count.
+    """
+    stores, changes = _valid_stores(folder, generations)
+    _forget_overwritten(stores)
+    own = next((s for s in stores if s.recipe.hash == recipe.hash and s.grid == grid), None)
+    if own is None:
+        own = _Store(folder / _key(recipe, grid), recipe, grid, generations, 0)
+    others = [store for store in stores if store is not own]
+    own.order = 1 + max((store.order for store in stores), default=0)
+    own.save()
+
+    same = [store for store in others if store.recipe.hash == recipe.hash]
+    different = [store for store in others if store.recipe.hash != recipe.hash]
+    done = own.done()
+    skip = np.zeros(grid.shape, np.bool_)
+    for store in same:
+        skip |= _same_blocks(store.done(), store.grid, grid)
+    _renew_journal(own, different)
+    if different and not same and not done.any():
+        latest = max(different, key=lambda store: store.order)
+        changes += [f"{line}: all its blocks are done again" for line in recipe.changes_since(latest.recipe)]
+    return TrackingPlan(
+        store=own.path,
+        tracking_path=own.daisy_path,
+        journal=own.journal_path,
+        skip=skip if skip.any() else None,
+        to_do=int(grid.number_of_blocks - np.count_nonzero(done | skip)),
+        changes=changes,
+    )
+
+
+def done_blocks(store: Path) -> tuple[BlockGrid, BoolMap, NDArray[np.uint8]]:
+    """The grid of a store, which of its blocks are done by Daisy's marks, and its journal."""
+    loaded = _Store.load(store)
+    return loaded.grid, loaded.done(), loaded.journal()
+
+
+def count_done(store: Path, folder: Path) -> int:
+    """How many blocks of a store's grid are done by its recipe, in this store or another one of the folder."""
+    own = _Store.load(store)
+    done = own.done()
+    for path in folder.glob("*/about.json"):
+        other = _Store.load(path.parent)
+        if (
+            path.parent != store
+            and other.recipe.hash == own.recipe.hash
+            and other.generations == own.generations
+        ):
+            done |= _same_blocks(other.done(), other.grid, own.grid)
+    return int(np.count_nonzero(done))
+
+
+def _key(recipe: Recipe, grid: BlockGrid) -> str:
+    geometry = hashlib.sha256(json.dumps(grid.to_json(), sort_keys=True).encode()).hexdigest()
+    return f"{recipe.hash[:16]}-{geometry[:8]}"
+
+
+def _valid_stores(folder: Path, generations: Mapping[str, str]) -> tuple[list[_Store], list[str]]:
+    """The stores whose outputs are still the same arrays; the others are thrown away, with a line each."""
+    stores, lost = [], set()
+    for path in sorted(folder.glob("*/about.json")):
+        store = _Store.load(path.parent)
+        replaced = {name for name, stamp in store.generations.items() if generations.get(name) != stamp}
+        if replaced:
+            lost |= replaced
+            shutil.rmtree(store.path)
+        else:
+            stores.append(store)
+    return stores, [
+        f"{name} is another array than the one written before: its blocks are done again"
+        for name in sorted(lost)
+    ]
+
+
+def _forget_overwritten(stores: Sequence[_Store]) -> None:
+    for store in stores:
+        overwritten = np.zeros(store.grid.shape, np.bool_)
+        for newer in stores:
+            if newer.order > store.order and newer.recipe.hash != store.recipe.hash:
+                overwritten |= _overlapping(newer.touched(), newer.grid, store.grid)
+        if overwritten.any():
+            store.forget(overwritten)
+
+
+def _renew_journal(own: _Store, different: Sequence[_Store]) -> None:
+    """Prepare the journal for a new session: what check functions found is asked again, unless others wrote there."""
+    marks = own.journal()
+    marks[(marks == Mark.FOUND_DONE) | (marks == Mark.OTHER_RECIPE)] = Mark.UNTOUCHED
+    for store in different:
+        others = _overlapping(store.touched(), store.grid, own.grid)
+        marks[others & (marks == Mark.UNTOUCHED)] = Mark.OTHER_RECIPE
+    own.write_journal(marks)
+
+
+def _edges(grid: BlockGrid, axis: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Where the write ROIs along an axis begin and end."""
+    begin = grid.origin[axis] + np.arange(grid.shape[axis], dtype=np.int64) * grid.write_roi.shape[axis]
+    end = begin + grid.write_roi.shape[axis]
+    return begin, np.minimum(end, grid.writable.end[axis]) if grid.fit == "shrink" else end
+
+
+def _overlapping(blocks: BoolMap, grid: BlockGrid, target: BlockGrid) -> BoolMap:
+    """Which blocks of `target` write where any of `blocks` (a map over `grid`) writes."""
+    if grid.total_roi.dims != target.total_roi.dims:
+        return np.full(target.shape, blocks.any(), dtype=np.bool_)
+
+    def along(axis: int) -> Callable[[NDArray[np.int64]], NDArray[np.int64]]:
+        (begin, end), (low, high) = _edges(grid, axis), _edges(target, axis)
+        first = np.searchsorted(end, low, side="right")
+        last = np.maximum(np.searchsorted(begin, high, side="left"), first)
+        return lambda sums: np.take(sums, last, axis) - np.take(sums, first, axis)
+
+    result: NDArray[Any] = blocks
+    for axis in range(blocks.ndim):
+        padding = [(0, 0)] * blocks.ndim
+        padding[axis] = (1, 0)
+        sums = np.cumsum(np.pad(result, padding), axis=axis, dtype=np.int64)
+        result = along(axis)(sums) > 0
+    return result
+
+
+def _same_blocks(blocks: BoolMap, grid: BlockGrid, target: BlockGrid) -> BoolMap:
+    """Which blocks of `target` are, ROI for ROI, among `blocks` (a map over `grid` of the same recipe)."""
+    result = np.zeros(target.shape, np.bool_)
+    taken, given, equal = [], [], []
+    for axis in range(blocks.ndim):
+        shift, rest = divmod(target.origin[axis] - grid.origin[axis], grid.write_roi.shape[axis])
+        if rest:
+            return result
+        low = max(0, -shift)
+        high = min(target.shape[axis], grid.shape[axis] - shift)
+        if low >= high:
+            return result
+        taken.append(slice(low + shift, high + shift))
+        given.append(slice(low, high))
+        same_end = _edges(grid, axis)[1][taken[axis]] == _edges(target, axis)[1][given[axis]]
+        equal.append(same_end)
+    same = np.ones((), np.bool_)
+    for ends in equal:
+        same = np.logical_and.outer(same, ends)
+    result[tuple(given)] = blocks[tuple(taken)] & same
+    return result

@@ -1,0 +1,181 @@
+"""The worker process: `python -m blockflow.execution.worker TASK.json NAME`.
+
+It loads the worker file, calls `spawn_worker(*args, **kwargs)()`, and starts that again when it ends before
+the blocks do. A Python command that the worker file executes is run in this very process, under our client.
+"""
+
+import os
+import runpy
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from blockflow import compute
+from blockflow.errors import BlockflowError
+from blockflow.execution.client import Client, standing_in
+from blockflow.execution.session import Assignment, Calls, WorkerSession, session_of_process
+from blockflow.storage import use_lattice
+from blockflow.tasks import load_worker_file
+
+__all__ = ["do_blocks", "main", "worker_function"]
+
+#: how often in a row a worker function may end without having done a block before the worker gives up
+_IDLE_ENDS = 3
+
+
+def main() -> None:
+    description, name = Path(sys.argv[1]), sys.argv[2]
+    _end_with_supervisor()
+    assignment = Assignment.load(description)
+    calls = _load_calls(assignment)
+    session = WorkerSession(assignment, calls, name)
+    signal.signal(signal.SIGTERM, lambda *_: setattr(session, "leaving", True))
+    try:
+        do_blocks(session, lambda: worker_function(assignment, calls))
+    except Exception as error:
+        session.fail_to_start(error)
+        session.close()
+        raise SystemExit(f"{name}: cannot do blocks: {error}") from error
+    session.close()
+
+
+def do_blocks(session: WorkerSession, make_function: Callable[[], Callable[[], Any]]) -> None:
+    """Run a worker's function, again and again, until no block is left or the worker is to leave.
+
+    Raises what the function raises when it holds no block, and `BlockflowError` if it ends again and again
+    without doing any.
+    """
+    compute.run_commands_with(_run_command)
+    idle_ends = 0
+    try:
+        with session_of_process(session), standing_in(), use_lattice(session.lattice):
+            function = make_function()
+            while not (session.finished or session.leaving):
+                begun = session.begun
+                try:
+                    function()
+                except Exception as error:
+                    if session.held is None:
+                        raise
+                    _give_back_interrupted(session, error)
+                else:
+                    if session.held is not None:
+                        _give_back_interrupted(session, BlockflowError(_LEFT_EARLY))
+                idle_ends = idle_ends + 1 if session.begun == begun else 0
+                if idle_ends == _IDLE_ENDS and not session.finished:
+                    raise BlockflowError(
+                        "the worker's function ended without doing a block, though there are some. It must loop over "
+                        "daisy.Client().acquire_block() or blockflow.blocks() until these end"
+                    )
+    finally:
+        compute.run_commands_with(None)
+
+
+_LEFT_EARLY = (
+    "the loop over blocks() was left before the block was finished. A block counts as done when the next one is asked "
+    "for: do not break out of the loop"
+)
+
+
+def _give_back_interrupted(session: WorkerSession, error: BaseException) -> None:
+    client, session.interrupted = session.interrupted, None
+    if client is None:
+        raise error
+    client.give_back(session.held, error)
+
+
+def _load_calls(assignment: Assignment) -> Calls:
+    import cloudpickle
+
+    if assignment.worker_file is not None:
+        load_worker_file(assignment.worker_file)  # so that what was pickled by value finds its module
+    calls: Calls = cloudpickle.loads(assignment.directory.call.read_bytes())
+    return calls
+
+
+def worker_function(assignment: Assignment, calls: Calls) -> Callable[[], Any]:
+    if assignment.worker_file is None:
+        return _loop_over(calls.process_function)
+    function = load_worker_file(assignment.worker_file).spawn_worker(*calls.args, **calls.kwargs)
+    if not callable(function):
+        raise BlockflowError(
+            f"{assignment.worker_file}: spawn_worker returned {function!r}; it must return a function without arguments"
+        )
+    return function  # type: ignore[no-any-return]
+
+
+def _loop_over(process_function: Callable[..., Any]) -> Callable[[], Any]:
+    """A worker's function that gives each block to `process_function`, unless it loops by itself."""
+    import inspect
+
+    try:
+        takes_block = bool(inspect.signature(process_function).parameters)
+    except (TypeError, ValueError):
+        takes_block = True
+    if not takes_block:
+        return process_function
+
+    def loop() -> None:
+        client = Client()
+        while True:
+            with client.acquire_block() as block:
+                if block is None:
+                    return
+                process_function(block)
+
+    return loop
+
+
+def _run_command(command: Sequence[str]) -> None:
+    """Run a worker file's command: in this process if it is this Python, else as a child with Daisy's own client."""
+    if len(command) < 2 or command[0] != sys.executable or command[1].startswith("-"):
+        import subprocess
+
+        print(  # noqa: T201 (this is the worker's log)
+            f"blockflow: {command[0]} is not this Python, so it runs under Daisy's own client: failures of blocks are "
+            "recorded without traceback",
+            file=sys.stderr,
+            flush=True,
+        )
+        subprocess.run(command, check=True)
+        return
+    with _arguments(command[1:]):
+        try:
+            runpy.run_path(command[1], run_name="__main__")
+        except SystemExit as end:
+            if end.code not in (None, 0):
+                raise BlockflowError(f"{' '.join(command)} ended with exit status {end.code}") from end
+
+
+@contextmanager
+def _arguments(arguments: Sequence[str]) -> Iterator[None]:
+    original = sys.argv
+    sys.argv = list(arguments)
+    try:
+        yield
+    finally:
+        sys.argv = original
+
+
+def _end_with_supervisor() -> None:
+    """End this process, and all that it started, when the supervisor is gone: then standard input closes."""
+    lifeline = os.dup(0)
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
+
+    def watch() -> None:
+        while os.read(lifeline, 1):
+            pass
+        os.killpg(0, signal.SIGKILL)
+
+    if os.getpgrp() == os.getpid():
+        threading.Thread(target=watch, name="lifeline", daemon=True).start()
+
+
+if __name__ == "__main__":
+    main()

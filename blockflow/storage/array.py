@@ -1,0 +1,182 @@
+"""Arrays with a place in the world: read and written by ROI."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from funlib.geometry import Coordinate, Roi
+
+from blockflow.errors import StorageError
+from blockflow.storage.lattice import Lattice
+from blockflow.storage.metadata import VolumeMetadata
+
+if TYPE_CHECKING:
+    import zarr
+
+__all__ = ["Array", "on_commit"]
+
+_listeners: list[Callable[["Array", Roi], None]] = []
+
+
+def on_commit(listener: Callable[["Array", Roi], None]) -> Callable[[], None]:
+    """Call `listener(array, roi)` after each write of a ROI has reached the store; returns how to stop it."""
+    _listeners.append(listener)
+    return lambda: _listeners.remove(listener)
+
+
+class Array:
+    """A zarr array with `voxel_size`, `offset`, `units` and `axis_names`, indexed by `Roi` in lattice units.
+
+    `array[roi]` reads a ROI as an ndarray of shape (channels..., *voxels). What lies outside of the array
+    reads as its fill value. `array[roi] = data` writes a ROI; what lies outside is cut off. A ROI must fall
+    on voxel borders. Any other key goes to the zarr array as it is.
+
+    Parameters
+    ----------
+    path : str
+        Where the array is, for messages and records.
+    data : zarr.Array or numpy.ndarray
+        The voxels.
+    metadata : VolumeMetadata
+    lattice : Lattice, optional
+        The lattice of the ROIs; by default that of this array alone.
+
+    Raises
+    ------
+    StorageError
+        If voxel size or offset are no whole number of lattice steps, or a ROI is off the voxel grid.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        data: "zarr.Array[Any] | np.ndarray",
+        metadata: VolumeMetadata,
+        lattice: Lattice | None = None,
+    ) -> None:
+        self.path = path
+        self.data = data
+        self.metadata = metadata
+        self.lattice = lattice or Lattice.of([(metadata.voxel_size, metadata.offset)])
+        self.voxel_size = self.lattice.coordinate(metadata.voxel_size, f"{path}: voxel_size")
+        self.offset = self.lattice.coordinate(metadata.offset, f"{path}: offset")
+        self._axes = metadata.spatial_axes
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        return self.metadata.units
+
+    @property
+    def axis_names(self) -> tuple[str, ...]:
+        return self.metadata.axis_names
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape in voxels, channels included."""
+        return tuple(self.data.shape)
+
+    @property
+    def spatial_shape(self) -> Coordinate:
+        """Shape in voxels of the axes that a ROI speaks of."""
+        return Coordinate(self.data.shape[axis] for axis in self._axes)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.data.dtype
+
+    @property
+    def fill_value(self) -> Any:
+        """What unwritten and outside voxels read as."""
+        value = getattr(self.data, "fill_value", None)
+        return 0 if value is None else value
+
+    @property
+    def roi(self) -> Roi:
+        """The whole array, in lattice units."""
+        return Roi(self.offset, self.spatial_shape * self.voxel_size)
+
+    @property
+    def chunks(self) -> tuple[int, ...]:
+        return tuple(getattr(self.data, "chunks", self.shape))
+
+    @property
+    def write_unit(self) -> tuple[int, ...]:
+        """Shape in voxels of the smallest piece that is rewritten alone: a shard, or a chunk without shards."""
+        return tuple(getattr(self.data, "shards", None) or self.chunks)
+
+    @property
+    def spatial_write_unit(self) -> Coordinate:
+        """The write unit along the axes that a ROI speaks of, in lattice units."""
+        return Coordinate(self.write_unit[axis] for axis in self._axes) * self.voxel_size
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        return self.to_ndarray(key) if isinstance(key, Roi) else np.asarray(self.data[key])
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        if not isinstance(key, Roi):
+            self.data[key] = value
+            return
+        begin, end = self._voxels(key)
+        value = np.asarray(value)
+        wanted = self._full_shape(end - begin)
+        if value.ndim and value.shape != wanted:
+            raise StorageError(
+                f"{self.path}: data of shape {value.shape} cannot fill ROI {key}, which needs {wanted} voxels"
+            )
+        inner_begin, inner_end = self._clip(begin, end)
+        if all(low < high for low, high in zip(inner_begin, inner_end, strict=True)):
+            if value.ndim:
+                value = value[self._slices(inner_begin - begin, inner_end - begin)]
+            self.data[self._slices(inner_begin, inner_end)] = value
+        for listener in _listeners:
+            listener(self, key)
+
+    def to_ndarray(self, roi: Roi | None = None, fill_value: Any = None) -> np.ndarray:
+        """Read `roi` (default: all); voxels outside of the array get `fill_value` (default: the array's)."""
+        begin, end = self._voxels(self.roi if roi is None else roi)
+        inner_begin, inner_end = self._clip(begin, end)
+        if (inner_begin, inner_end) == (begin, end):
+            return np.asarray(self.data[self._slices(begin, end)])
+        fill_value = self.fill_value if fill_value is None else fill_value
+        result = np.full(self._full_shape(end - begin), fill_value, dtype=self.dtype)
+        if all(low < high for low, high in zip(inner_begin, inner_end, strict=True)):
+            target = self._slices(inner_begin - begin, inner_end - begin)
+            result[target] = self.data[self._slices(inner_begin, inner_end)]
+        return result
+
+    def _voxels(self, roi: Roi) -> tuple[Coordinate, Coordinate]:
+        if roi.dims != len(self._axes):
+            raise StorageError(f"{self.path}: ROI {roi} has {roi.dims} axes, the array {len(self._axes)}")
+        begin, end = roi.offset - self.offset, roi.end - self.offset
+        if any(
+            edge % size for edges in (begin, end) for edge, size in zip(edges, self.voxel_size, strict=True)
+        ):
+            raise StorageError(
+                f"{self.path}: ROI {roi} is off the voxel grid (offset {self.offset}, voxel size "
+                f"{self.voxel_size}, in lattice steps of {self.lattice}). Move its borders to whole voxels"
+            )
+        return begin / self.voxel_size, end / self.voxel_size
+
+    def _clip(self, begin: Coordinate, end: Coordinate) -> tuple[Coordinate, Coordinate]:
+        shape = self.spatial_shape
+        return (
+            Coordinate(min(max(low, 0), size) for low, size in zip(begin, shape, strict=True)),
+            Coordinate(max(min(high, size), 0) for high, size in zip(end, shape, strict=True)),
+        )
+
+    def _slices(self, begin: Sequence[int], end: Sequence[int]) -> tuple[slice, ...]:
+        slices = [slice(None)] * len(self.shape)
+        for axis, low, high in zip(self._axes, begin, end, strict=True):
+            slices[axis] = slice(low, high)
+        return tuple(slices)
+
+    def _full_shape(self, spatial: Sequence[int]) -> tuple[int, ...]:
+        shape = list(self.shape)
+        for axis, size in zip(self._axes, spatial, strict=True):
+            shape[axis] = size
+        return tuple(shape)
+
+    def __repr__(self) -> str:
+        mebibytes = math.prod(self.shape) * self.dtype.itemsize / 2**20
+        return f"<Array {self.path} {self.shape} {self.dtype} roi={self.roi} {mebibytes:.1f} MiB>"

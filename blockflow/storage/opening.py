@@ -1,0 +1,142 @@
+"""Opening arrays by path, and the names that DaCapo's worker files use for it."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from blockflow.errors import StorageError
+from blockflow.storage.array import Array
+from blockflow.storage.lattice import Lattice
+from blockflow.storage.metadata import VolumeMetadata
+from blockflow.storage.spec import OUR_ATTRIBUTE, ArraySpec
+
+__all__ = [
+    "LocalArrayIdentifier",
+    "array_stamp",
+    "generation",
+    "open_array",
+    "open_from_identifier",
+    "planned_arrays",
+    "use_lattice",
+]
+
+_lattice: ContextVar[Lattice | None] = ContextVar("lattice", default=None)
+_planned: ContextVar[dict[str, ArraySpec]] = ContextVar("planned", default={})  # noqa: B039 (never mutated)
+
+
+@contextmanager
+def use_lattice(lattice: Lattice | None) -> Iterator[None]:
+    """Open every array on `lattice` for as long as the context lasts (the lattice of the run)."""
+    token = _lattice.set(lattice)
+    try:
+        yield
+    finally:
+        _lattice.reset(token)
+
+
+@contextmanager
+def planned_arrays(specs: Iterable[ArraySpec]) -> Iterator[None]:
+    """Let `open_array` answer for arrays that are described but not created yet."""
+    token = _planned.set({str(Path(spec.path).absolute()): spec for spec in specs})
+    try:
+        yield
+    finally:
+        _planned.reset(token)
+
+
+@dataclass(frozen=True)
+class LocalArrayIdentifier:
+    """An array as DaCapo's worker files name it: a container (a folder) and a dataset in it."""
+
+    container: Path
+    dataset: str
+
+    def __fspath__(self) -> str:
+        return str(Path(self.container) / self.dataset)
+
+
+def open_from_identifier(identifier: Any, mode: str = "r+") -> Array:
+    """Open the array of a `LocalArrayIdentifier` (or a path), writable unless `mode` is `r`."""
+    return open_array(identifier, mode)
+
+
+def open_array(path: Any, mode: str = "r") -> Array:
+    """Open a zarr array (v2 or v3) by its path.
+
+    Parameters
+    ----------
+    path : path-like
+        The folder of the array, or of a group followed by the name of the array in it.
+    mode : str
+        `r` to read, `r+` to read and write.
+
+    Raises
+    ------
+    StorageError
+        If nothing is there, it is no zarr array, or its metadata is wrong.
+    """
+    import zarr
+
+    if mode not in ("r", "r+"):
+        raise StorageError(f"{path}: mode is {mode!r}; valid are 'r' (read) and 'r+' (read and write)")
+    if isinstance(path, str) and "://" in path:
+        raise StorageError(f"{path}: only arrays on a file system can be opened, not a URL")
+    place = Path(path)
+    if mode == "r" and (spec := _planned.get().get(str(place.absolute()))) is not None:
+        return spec.planned(_lattice.get())
+    if not place.exists():
+        raise StorageError(f"{place}: there is no such array. {_nearest(place)}")
+    if not place.is_dir():
+        raise StorageError(f"{place}: this is a file; a zarr array is a folder")
+    try:
+        data = zarr.open(str(place), mode=mode)  # type: ignore[arg-type]
+    except (FileNotFoundError, ValueError, KeyError) as error:
+        raise StorageError(f"{place}: cannot be opened as a zarr array: {error}") from error
+    if not isinstance(data, zarr.Array):
+        members = ", ".join(sorted(name for name, _ in data.arrays())) or "none"
+        raise StorageError(f"{place}: this is a group, not an array. Arrays in it: {members}")
+    metadata = VolumeMetadata.parse(data.attrs.asdict(), len(data.shape), str(place))
+    return Array(str(place), data, metadata, _lattice.get())
+
+
+def _nearest(place: Path) -> str:
+    parent = place
+    while not parent.exists():
+        parent = parent.parent
+    names = sorted(entry.name for entry in parent.iterdir())[:8] if parent.is_dir() else []
+    return f"{parent} exists and holds: {', '.join(names) or 'nothing'}"
+
+
+def generation(array: Array) -> str:
+    """The stamp that an array was given when it was made, or is given now: another one is another array.
+
+    `array` must be open for writing.
+    """
+    ours: dict[str, Any] = dict(array.data.attrs.get(OUR_ATTRIBUTE, {}))  # type: ignore[union-attr,arg-type]
+    if "generation" not in ours:
+        import uuid
+
+        ours["generation"] = uuid.uuid4().hex
+        array.data.attrs[OUR_ATTRIBUTE] = ours  # type: ignore[union-attr]
+    return str(ours["generation"])
+
+
+def array_stamp(path: Any) -> dict[str, Any]:
+    """What tells cheaply whether the array at `path` is still the one it was: metadata, size and time."""
+    array = open_array(path)
+    place = Path(path)
+    stamp: dict[str, Any] = {
+        "path": str(place.absolute()),
+        "shape": list(array.shape),
+        "dtype": str(array.dtype),
+        "voxel_size": list(array.metadata.voxel_size),
+        "offset": list(array.metadata.offset),
+    }
+    for name in ("zarr.json", ".zarray", ".zattrs"):
+        if (place / name).exists():
+            status = (place / name).stat()
+            stamp[name] = [status.st_size, status.st_mtime_ns]
+    return stamp

@@ -1,0 +1,327 @@
+"""From a task's description to all that must be known before it runs, checked. Nothing is written yet."""
+
+import math
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from funlib.geometry import Coordinate, Roi
+
+from blockflow.errors import StorageError, TaskError, WorkerFileError
+from blockflow.storage import (
+    Array,
+    ArraySpec,
+    Lattice,
+    array_stamp,
+    open_array,
+    planned_arrays,
+    use_lattice,
+)
+from blockflow.tasks.geometry import BlockGrid
+from blockflow.tasks.recipe import Recipe, code_of_file, code_of_function, digest_of_file
+from blockflow.tasks.task import BlockwiseTask, Check, in_order
+from blockflow.tasks.worker_file import WorkerFile, load_worker_file
+
+__all__ = ["PreparedTask", "prepare"]
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedTask:
+    """A task with everything resolved: its grid, its arrays, its checks, its recipe.
+
+    `outputs` are paths, `specs` the descriptions of those outputs that the task creates. `warnings` are for
+    people.
+    """
+
+    task: BlockwiseTask
+    grid: BlockGrid
+    read_write_conflict: bool
+    before_check: Check | None
+    after_check: Check | None
+    init_callback_fn: Any
+    inputs: Mapping[str, str]
+    outputs: Mapping[str, str]
+    specs: Sequence[ArraySpec]
+    lattice: Lattice | None
+    recipe: Recipe
+    warnings: Sequence[str]
+
+    @property
+    def name(self) -> str:
+        return self.task.name
+
+
+@dataclass(frozen=True, eq=False)
+class _Loaded:
+    """A task whose worker file is loaded and whose arrays are known by name."""
+
+    task: BlockwiseTask
+    worker_file: WorkerFile | None
+    inputs: dict[str, str]
+    outputs: dict[str, str]
+    specs: list[ArraySpec]
+    files: list[Path]
+
+
+def prepare(tasks: Iterable[BlockwiseTask]) -> list[PreparedTask]:
+    """Resolve and check tasks, with all that they depend on, in an order in which each can follow the last.
+
+    Raises
+    ------
+    TaskError, WorkerFileError, StorageError
+        With what to change, before anything has been written.
+    """
+    loaded: list[_Loaded] = []
+    for task in in_order(tasks):
+        with planned_arrays(spec for known in loaded for spec in known.specs):
+            loaded.append(_load(task))
+    with planned_arrays(spec for known in loaded for spec in known.specs):
+        lattice = _common_lattice(loaded)
+        with use_lattice(lattice):
+            prepared: list[PreparedTask] = []
+            for known in loaded:
+                try:
+                    prepared.append(_resolve(known, lattice, prepared))
+                except (TaskError, StorageError) as error:
+                    raise type(error)(f"task {known.task.name}: {error}") from error
+    return prepared
+
+
+def _load(task: BlockwiseTask) -> _Loaded:
+    worker_file = load_worker_file(task.worker_file) if task.worker_file else None
+    inputs = {name: os.fspath(path) for name, path in task.inputs.items()}
+    outputs = {name: os.fspath(path) for name, path in task.outputs.items()}
+    specs: list[ArraySpec] = []
+    files: list[Path] = []
+    if worker_file is not None and worker_file.arrays is not None:
+        try:
+            declared = worker_file.arrays(*task.args, **task.kwargs)
+        except TypeError as error:
+            raise WorkerFileError(
+                f"task {task.name}: {worker_file.path.name} does not take these arguments: {error}"
+            ) from error
+        except StorageError as error:
+            raise StorageError(f"task {task.name}: {error}") from error
+        inputs |= {name: _place(path) for name, path in declared.get("inputs", {}).items()}
+        for name, output in declared.get("outputs", {}).items():
+            if isinstance(output, ArraySpec):
+                specs.append(replace(output, path=_place(output.path)))
+            outputs[name] = _place(output.path if isinstance(output, ArraySpec) else output)
+        files = [Path(path) for path in declared.get("files", ())]
+    return _Loaded(task, worker_file, inputs, outputs, specs, files)
+
+
+def _place(path: Any) -> str:
+    """One spelling for each path, so that what one task writes is known as what another reads."""
+    return str(os.path.abspath(os.fspath(path)))  # noqa: PTH100 (Path.absolute keeps `..`)
+
+
+def _common_lattice(loaded: Iterable[_Loaded]) -> Lattice | None:
+    paths = {path for known in loaded for path in (*known.inputs.values(), *known.outputs.values())}
+    if not paths:
+        return None
+    arrays = [open_array(path) for path in sorted(paths)]
+    return Lattice.of((array.metadata.voxel_size, array.metadata.offset) for array in arrays)
+
+
+def _resolve(known: _Loaded, lattice: Lattice | None, upstream: Sequence[PreparedTask]) -> PreparedTask:
+    task, worker_file = known.task, known.worker_file
+
+    def choose(name: str, *, default: Any) -> Any:
+        given = getattr(task, name)
+        return given if given is not None else getattr(worker_file, name, default)
+
+    inputs = {name: open_array(path) for name, path in known.inputs.items()}
+    outputs = {name: open_array(path) for name, path in known.outputs.items()}
+    grid = BlockGrid(
+        task.total_roi if task.total_roi is not None else _whole(task, inputs, outputs),
+        task.read_roi,
+        task.write_roi,
+        choose("fit", default="valid"),
+    )
+    for array in inputs.values():
+        _check_on_voxels(grid, array, grid.read_roi, grid.total_roi)
+    for name, array in outputs.items():
+        _check_on_voxels(grid, array, grid.write_roi, grid.writable)
+        _check_coverage(grid, name, array)
+        _check_write_units(grid, name, array)
+        _check_writable(name, array)
+    for spec in known.specs:
+        _check_existing(spec)
+    before, after = _checks(choose("check_function", default=None))
+    return PreparedTask(
+        task=task,
+        grid=grid,
+        read_write_conflict=bool(choose("read_write_conflict", default=True)),
+        before_check=before,
+        after_check=after,
+        init_callback_fn=choose("init_callback_fn", default=None),
+        inputs=known.inputs,
+        outputs=known.outputs,
+        specs=known.specs,
+        lattice=lattice,
+        recipe=_recipe(known, grid, lattice, outputs, upstream),
+        warnings=_warnings(known, grid),
+    )
+
+
+def _checks(given: Any) -> tuple[Check | None, Check | None]:
+    if given is None:
+        return None, None
+    if callable(given):
+        return given, given
+    if isinstance(given, tuple) and len(given) == 2 and all(map(callable, given)):
+        return given[0], given[1]
+    raise TaskError(f"check_function must be a function, or a pair of them (before, after), not {given!r}")
+
+
+def _whole(task: BlockwiseTask, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> Roi:
+    arrays = list(outputs.values()) or list(inputs.values())
+    if not arrays:
+        raise TaskError(
+            "the total ROI cannot be found out, since no arrays are known. Give total_roi, or name inputs and outputs"
+        )
+    if arrays[0].roi.dims != task.write_roi.dims:
+        raise TaskError(
+            f"the write ROI has {task.write_roi.dims} axes, but {arrays[0].path} has {arrays[0].roi.dims}"
+        )
+    return arrays[0].roi.grow(
+        task.write_roi.begin - task.read_roi.begin, task.read_roi.end - task.write_roi.end
+    )
+
+
+def _check_on_voxels(grid: BlockGrid, array: Array, template: Roi, within: Roi) -> None:
+    """Every block's read (or write) ROI must begin and end on voxel borders of an array it reads (or writes).
+
+    `within` is what the first of these ROIs begins, and what those that fit 'shrink' cuts end.
+    """
+    if array.roi.dims != grid.total_roi.dims:
+        raise TaskError(f"the ROIs have {grid.total_roi.dims} axes, but {array.path} has {array.roi.dims}")
+    edges = [within.begin - array.offset, template.shape, grid.write_roi.shape]
+    if grid.fit == "shrink":
+        edges.append(within.end - array.offset)
+    if any(value % size for edge in edges for value, size in zip(edge, array.voxel_size, strict=True)):
+        raise TaskError(
+            f"blocks of shape {template.shape} from {within.begin} on are off the voxels of "
+            f"{array.path} (offset {array.offset}, voxel size {array.voxel_size}; lattice steps of {array.lattice}). "
+            "Move the ROIs to whole voxels"
+        )
+
+
+def _check_coverage(grid: BlockGrid, name: str, array: Array) -> None:
+    if grid.fit != "overhang" and not array.roi.contains(grid.covered):
+        raise TaskError(
+            f"the blocks write {grid.covered}, but output {name} ({array.path}) covers only {array.roi}. "
+            f"Make the total ROI at most {array.roi.grow(*grid.context)} (it includes the context), or use fit "
+            "'overhang', which cuts off what lies beyond"
+        )
+    if not array.roi.intersects(grid.covered):
+        raise TaskError(
+            f"the blocks write {grid.covered}, and output {name} ({array.path}) covers {array.roi}: they do not meet"
+        )
+
+
+def _check_write_units(grid: BlockGrid, name: str, array: Array) -> None:
+    """No two blocks may touch one write unit, or each would lose what the other wrote there."""
+    unit = array.spatial_write_unit
+    shape = grid.write_roi.shape
+    shared = [
+        axis
+        for axis in range(unit.dims)
+        if grid.shape[axis] > 1
+        and (shape[axis] % unit[axis] or (grid.origin[axis] - array.offset[axis]) % unit[axis])
+    ]
+    if not shared:
+        return
+    safe = Coordinate(
+        max(1, round(shape[axis] / unit[axis])) * unit[axis] if axis in shared else shape[axis]
+        for axis in range(unit.dims)
+    )
+    kind = "shard" if getattr(array.data, "shards", None) else "chunk"
+    start = Coordinate(
+        begin + (-(begin - offset)) % size
+        for begin, offset, size in zip(grid.origin, array.offset, unit, strict=True)
+    )
+    raise TaskError(
+        f"blocks that write {shape} from {grid.origin} on would share {kind}s of output {name} ({array.path}), whose "
+        f"{kind}s are {unit} from {array.offset} on, and lose each other's voxels. The nearest safe write ROI has "
+        f"shape {safe}"
+        + (f" and begins at {start}" if start != grid.origin else "")
+        + f"; or store the output in {kind}s that divide the blocks"
+    )
+
+
+def _check_writable(name: str, array: Array) -> None:
+    place = Path(array.path)
+    while not place.exists():
+        place = place.parent
+    if not place.is_dir():
+        raise StorageError(f"output {name} ({array.path}): {place} is a file, so no array can be made there")
+    if not os.access(place, os.W_OK):
+        raise StorageError(f"output {name} ({array.path}): {place} is read-only for you")
+
+
+def _check_existing(spec: ArraySpec) -> None:
+    if not Path(spec.path).exists():
+        return
+    with planned_arrays(()), use_lattice(None):
+        differences = spec.differences(open_array(spec.path))
+    if differences:
+        raise StorageError(
+            f"{spec.path} exists and is another array than this task would write: {'; '.join(differences)}. "
+            "Choose another path, or remove it"
+        )
+
+
+def _recipe(
+    known: _Loaded,
+    grid: BlockGrid,
+    lattice: Lattice | None,
+    outputs: Mapping[str, Array],
+    upstream: Sequence[PreparedTask],
+) -> Recipe:
+    makers = {path: made.recipe.hash for made in upstream for path in made.outputs.values()}
+    specs = {spec.path: spec for spec in known.specs}
+    task = known.task
+    arguments = {
+        key: value for key, value in task.kwargs.items() if key not in {*known.inputs, *known.outputs}
+    }
+    function = task.process_function
+    return Recipe.of(
+        code=code_of_file(known.worker_file.path) if known.worker_file else code_of_function(function),  # type: ignore[arg-type]
+        files={path.name: digest_of_file(path) for path in known.files},
+        arguments={"positional": list(task.args), **arguments},
+        inputs={
+            name: {"recipe": makers[path]} if path in makers else array_stamp(path)
+            for name, path in known.inputs.items()
+        },
+        outputs={
+            name: specs[path].describe() if path in specs else {"shape": outputs[name].shape}
+            for name, path in known.outputs.items()
+        },
+        blocks={
+            "read_shape": list(grid.read_roi.shape),
+            "write_shape": list(grid.write_roi.shape),
+            "context": [list(grid.context[0]), list(grid.context[1])],
+            "fit": grid.fit,
+            "lattice": lattice.texts() if lattice else None,
+        },
+    )
+
+
+def _warnings(known: _Loaded, grid: BlockGrid) -> list[str]:
+    warnings = []
+    if grid.fit == "valid" and grid.unprocessed:
+        share = 100 * grid.unprocessed / math.prod(grid.writable.shape)
+        warnings.append(
+            f"fit 'valid' leaves {grid.unprocessed} of {math.prod(grid.writable.shape)} lattice points ({share:.1f} %) "
+            "unprocessed, where no whole block fits. Use fit 'shrink' to process them"
+        )
+    if not known.outputs:
+        warnings.append(
+            "no outputs are known, so it cannot be checked whether blocks share chunks of an array. Define "
+            "arrays(**kwargs) in the worker file, or name the outputs in the config"
+        )
+    return warnings

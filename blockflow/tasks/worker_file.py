@@ -1,0 +1,141 @@
+"""Worker files: found by name or path, loaded by path, and asked what they say of themselves."""
+
+import hashlib
+import importlib.util
+import inspect
+import sys
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.machinery import SourceFileLoader
+from pathlib import Path
+from types import CodeType, ModuleType
+from typing import Any
+
+from blockflow.errors import WorkerFileError
+from blockflow.tasks.task import Check
+
+__all__ = ["WorkerFile", "bundled_worker_files", "call_check", "find_worker_file", "load_worker_file"]
+
+
+def _bundled_folder() -> Path:
+    package = Path(__file__).parents[1]
+    installed = package / "workers"
+    return installed if installed.is_dir() else package.parent / "workers"
+
+
+def bundled_worker_files() -> dict[str, Path]:
+    """The worker files that come with blockflow, by name."""
+    return {path.stem: path for path in sorted(_bundled_folder().glob("*.py"))}
+
+
+def find_worker_file(name: str | Path, folder: Path | None = None) -> Path:
+    """The path of a worker file, given by the name of a bundled one or by its path.
+
+    A relative path counts from `folder` (default: the working directory). Raises `WorkerFileError` if it is
+    not there.
+    """
+    path = (folder or Path.cwd()) / name
+    if path.is_file():
+        return path.absolute()
+    bundled = bundled_worker_files()
+    if str(name) in bundled:
+        return bundled[str(name)].absolute()
+    raise WorkerFileError(
+        f"worker file {str(name)!r}: there is no file {path}, and no bundled one of this name "
+        f"(these are {', '.join(bundled)})"
+    )
+
+
+@dataclass(frozen=True)
+class WorkerFile:
+    """A loaded worker file."""
+
+    path: Path
+    module: ModuleType
+
+    @property
+    def spawn_worker(self) -> Callable[..., Any]:
+        return self.module.spawn_worker  # type: ignore[no-any-return]
+
+    @property
+    def fit(self) -> str:
+        return getattr(self.module, "fit", "valid")
+
+    @property
+    def read_write_conflict(self) -> bool:
+        return getattr(self.module, "read_write_conflict", True)
+
+    @property
+    def check_function(self) -> Check | tuple[Check, Check] | None:
+        return getattr(self.module, "check_function", None)
+
+    @property
+    def init_callback_fn(self) -> Callable[[Any], Any] | None:
+        return getattr(self.module, "init_callback_fn", None)
+
+    @property
+    def arrays(self) -> Callable[..., Mapping[str, Any]] | None:
+        return getattr(self.module, "arrays", None)
+
+
+class _SourceLoader(SourceFileLoader):
+    """Compiles the file each time: Python would run old bytecode after an edit in the same second."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        path = self.get_filename(fullname)
+        return self.source_to_code(self.get_data(path), path)
+
+
+def load_worker_file(path: str | Path) -> WorkerFile:
+    """Run a worker file's top level under a private module name of its own.
+
+    The module is pickled by value, so its functions can travel to processes that have not loaded it.
+
+    Raises
+    ------
+    WorkerFileError
+        If the file cannot be run (with its own traceback) or has no `spawn_worker`.
+    """
+    import cloudpickle
+
+    path = Path(path).absolute()
+    if not path.is_file():
+        raise WorkerFileError(f"worker file {path}: there is no such file")
+    name = f"_blockflow_worker_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
+    if path.suffix != ".py":
+        raise WorkerFileError(f"worker file {path}: not a Python file (its name must end in .py)")
+    loader = _SourceLoader(name, str(path))
+    spec = importlib.util.spec_from_file_location(name, path, loader=loader)
+    module = importlib.util.module_from_spec(spec)  # type: ignore[arg-type]
+    sys.modules[name] = module
+    try:
+        loader.exec_module(module)
+    except (Exception, SystemExit):  # noqa: BLE001 (whatever the file raises is shown)
+        del sys.modules[name]
+        raise WorkerFileError(f"worker file {path} cannot be loaded:\n{_own_traceback()}") from None
+    if not callable(getattr(module, "spawn_worker", None)):
+        del sys.modules[name]
+        raise WorkerFileError(
+            f"worker file {path} defines no spawn_worker. Add `def spawn_worker(**kwargs)` that returns a function "
+            "without arguments which does blocks"
+        )
+    cloudpickle.register_pickle_by_value(module)
+    return WorkerFile(path, module)
+
+
+def _own_traceback() -> str:
+    """The current exception as text, from the worker file's own first line on."""
+    kind, error, trace = sys.exc_info()
+    while trace is not None and trace.tb_frame.f_code.co_filename.startswith((__file__, "<frozen importlib")):
+        trace = trace.tb_next
+    return "".join(traceback.format_exception(kind, error, trace)).rstrip()
+
+
+def call_check(check: Check, block: Any, kwargs: Mapping[str, Any]) -> bool:
+    """Ask a check function about a block, with those of the task's keyword arguments that it takes."""
+    parameters = inspect.signature(check).parameters.values()
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        return bool(check(block, **kwargs))
+    names = [parameter.name for parameter in parameters][1:]
+    return bool(check(block, **{name: kwargs[name] for name in names if name in kwargs}))

@@ -1,0 +1,142 @@
+"""A lock that is a file with a lease: it says who holds it, and a dead holder's lock is taken over.
+
+A process number says nothing on another node, so the lock holds host, process and start time, and the holder
+renews it every few seconds. On the same host a holder that does not live any more loses the lock at once; on
+another host, when its file has not been renewed for a while. Creation is exclusive by hard link and takeover
+by rename, which are atomic on local and on network file systems.
+"""
+
+import json
+import os
+import socket
+import threading
+import time
+import uuid
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from blockflow.errors import BlockflowError
+from blockflow.utility.files import write_json
+
+__all__ = ["FileLock", "LockedError"]
+
+
+class LockedError(BlockflowError, BlockingIOError):
+    """Somebody else holds a lock; the message says who."""
+
+
+class FileLock:
+    """An exclusive lock on what `path` stands for.
+
+    Parameters
+    ----------
+    path : Path
+        The lock's file; its folder must exist.
+    what : str
+        What is locked, for messages.
+    renew_every, stale_after : float
+        Seconds between two renewals, and without one before another host may take the lock over.
+    """
+
+    def __init__(
+        self, path: Path, what: str, *, renew_every: float = 10.0, stale_after: float = 120.0
+    ) -> None:
+        self._path = path
+        self._what = what
+        self._renew_every = renew_every
+        self._stale_after = stale_after
+        self._token = uuid.uuid4().hex
+        self._released = threading.Event()
+
+    def acquire(self) -> None:
+        """Take the lock. Raises `LockedError` if a holder that lives has it."""
+        mine = {
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "process_started": _process_start(os.getpid()),
+            "since": time.time(),
+            "token": self._token,
+        }
+        while True:
+            try:
+                write_json(self._path, mine, exclusive=True)
+                break
+            except FileExistsError:
+                holder = self.holder()
+                if holder is not None:
+                    since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(holder["since"]))
+                    raise LockedError(
+                        f"{self._what} is in use by process {holder['pid']} on {holder['host']} since {since}. "
+                        f"Wait for it, or end it (the lock is {self._path})"
+                    ) from None
+                self._remove_stale()
+        self._released.clear()
+        threading.Thread(target=self._renew, name=f"lock {self._path}", daemon=True).start()
+
+    def holder(self) -> dict[str, Any] | None:
+        """Who holds the lock and lives, as far as can be known from here."""
+        try:
+            renewed = self._path.stat().st_mtime
+            holder: dict[str, Any] = json.loads(self._path.read_bytes())
+        except FileNotFoundError:
+            return None
+        except ValueError:
+            return None
+        if holder["host"] == socket.gethostname():
+            alive = _process_start(holder["pid"]) == holder["process_started"]
+        else:
+            alive = time.time() - renewed < self._stale_after
+        return holder if alive else None
+
+    def release(self) -> None:
+        """Give the lock back, if it is still ours."""
+        self._released.set()
+        if self._is_ours():
+            self._path.unlink(missing_ok=True)
+
+    def __enter__(self) -> Self:
+        self.acquire()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
+
+    def _is_ours(self) -> bool:
+        try:
+            return bool(json.loads(self._path.read_bytes())["token"] == self._token)
+        except (FileNotFoundError, ValueError):
+            return False
+
+    def _remove_stale(self) -> None:
+        aside = self._path.with_name(f".{self._path.name}.{uuid.uuid4().hex}.stale")
+        try:
+            self._path.rename(aside)
+        except FileNotFoundError:
+            return  # somebody else was quicker
+        aside.unlink()
+
+    def _renew(self) -> None:
+        while not self._released.wait(self._renew_every):
+            if not self._is_ours():
+                return
+            os.utime(self._path)
+
+
+def _process_start(pid: int) -> str | None:
+    """When a process of this host began, in the kernel's own count; `None` if there is no such process."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        if Path("/proc/self/stat").exists():
+            return None
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return None
+        except PermissionError:
+            pass
+        return "unknown"
+    return stat.rpartition(")")[2].split()[19]

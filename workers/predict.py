@@ -1,0 +1,116 @@
+"""Worker file: apply a model, any callable `model(ndarray) -> ndarray`, to each block with its context.
+
+The model gets the read ROI and returns as many voxels; the context is cut off. With `channels`, it returns
+that many channels in front. Where a block reads beyond the input, it gets the input's fill value.
+
+    blockflow run configs/predict.yaml
+    python workers/predict.py start-worker --help
+"""
+
+import sys
+
+sys.path[:] = [
+    entry for entry in sys.path if entry != __file__.rpartition("/")[0]
+]  # its `copy.py` is not Python's
+
+import importlib.util
+from collections.abc import Callable, Mapping
+from importlib.machinery import ModuleSpec
+from typing import Any
+
+import click
+import numpy as np
+
+import blockflow
+from blockflow import compute
+from blockflow.errors import TaskError
+from blockflow.execution.client import is_committed
+from blockflow.storage import open_array, spec_like
+
+fit = "shrink"
+read_write_conflict = False
+check_function = is_committed
+
+
+def find_module(model: str, folder: str) -> ModuleSpec:
+    """The module of `module:name`, installed or in `folder`; it is found, not loaded."""
+    module, colon, _ = model.partition(":")
+    if not colon:
+        raise TaskError(f"model {model!r} must be given as module:name")
+    if folder not in sys.path:
+        sys.path.append(folder)
+    found = importlib.util.find_spec(module)
+    if found is None:
+        raise TaskError(f"model {model!r}: there is no module {module!r}, neither installed nor in {folder}")
+    return found
+
+
+def load_model(model: str, folder: str) -> Callable[[np.ndarray], np.ndarray]:
+    """The callable that `module:name` names."""
+    origin = find_module(model, folder).origin
+    module, _, name = model.partition(":")
+    found: Any = importlib.import_module(module)
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    if not callable(found):
+        raise TaskError(f"model {model!r}: {origin} has no callable {name!r}")
+    return found  # type: ignore[no-any-return]
+
+
+def arrays(
+    input: str,
+    output: str,
+    model: str,
+    folder: str = ".",
+    dtype: str = "float32",
+    channels: int | None = None,
+    **storage: Any,
+) -> Mapping[str, Any]:
+    """What is read and written, and the model's file, which decides the voxels as this file does."""
+    code = find_module(model, folder).origin
+    spec = spec_like(open_array(input), output, dtype=dtype, channels=channels, **storage)
+    return {"inputs": {"input": input}, "outputs": {"output": spec}, "files": [code] if code else []}
+
+
+def spawn_worker(
+    input: str, output: str, model: str, folder: str = ".", **_storage: Any
+) -> Callable[[], None]:
+    """A function that runs this file's `start-worker`."""
+    command = [sys.executable, __file__, "start-worker", "--input", input, "--output", output]
+    command += ["--model", model, "--folder", folder]
+    return lambda: compute.current().execute(command)
+
+
+@click.group(help=__doc__)
+def cli() -> None:
+    pass
+
+
+@cli.command()
+@click.option("--input", required=True, help="The array to read.")
+@click.option("--output", required=True, help="The array to write; it must exist.")
+@click.option("--model", required=True, help="The callable, as module:name.")
+@click.option(
+    "--folder", default=".", show_default=True, help="Where its module may lie, if it is not installed."
+)
+def start_worker(input: str, output: str, model: str, folder: str) -> None:
+    """Do blocks until none is left."""
+    predict = load_model(model, folder)
+    source, target = open_array(input), open_array(output, "r+")
+    for block in blockflow.blocks():
+        data = source[block.read_roi]
+        result = np.asarray(predict(data))
+        shape = data.shape[-target.voxel_size.dims :]
+        if result.shape[-len(shape) :] != shape or result.ndim != len(target.shape):
+            raise TaskError(
+                f"model {model} made shape {result.shape} of {data.shape}; the output needs {len(target.shape)} "
+                f"axes, the last of them {shape}"
+            )
+        before = (block.write_roi.begin - block.read_roi.begin) / target.voxel_size
+        size = block.write_roi.shape / target.voxel_size
+        inner = tuple(slice(low, low + count) for low, count in zip(before, size, strict=True))
+        target[block.write_roi] = result[(..., *inner)]
+
+
+if __name__ == "__main__":
+    cli()

@@ -2,23 +2,26 @@
 
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from blockflow.compute import ComputeContext
+from blockflow.execution.assignment import Assignment, Calls
 from blockflow.execution.engine import EnginePanicError, build_pipeline, build_task, serve, serve_in_process
 from blockflow.execution.events import EventLog
+from blockflow.execution.journal import Mark
 from blockflow.execution.outcome import Outcome, TaskOutcome
 from blockflow.execution.progress import Progress, Silent
 from blockflow.execution.run_directory import RunDirectory, TaskDirectory
-from blockflow.execution.session import Assignment, Calls, WorkerSession
-from blockflow.execution.tracking import Mark, TrackingPlan, done_blocks, plan_tracking
+from blockflow.execution.session import WorkerSession, record_failed_worker
+from blockflow.execution.tracking import TrackingPlan, done_blocks, plan_tracking
 from blockflow.storage import generation, open_array
 from blockflow.tasks import BlockwiseTask, PreparedTask, prepare
 from blockflow.utility.file_lock import FileLock
@@ -193,6 +196,7 @@ def _assign(
             slots=slots,
             upstream=[before.name for before in task.task.upstream],
             recipe=task.recipe.hash,
+            import_path=[entry or str(Path.cwd()) for entry in sys.path],
         ).save(directory.description)
 
 
@@ -211,21 +215,19 @@ def _serial_workers(
     run: RunDirectory, prepared: Sequence[PreparedTask], progress: Progress
 ) -> dict[str, Any]:
     """For each task with blocks to do, a function that does them in this process."""
-    from blockflow.execution.worker import do_blocks, worker_function
+    from blockflow.execution.worker import do_blocks
 
     def worker(task: PreparedTask, assignment: Assignment) -> Any:
         def work() -> None:
             calls = _calls(task)
             if calls.init_callback_fn is not None:
                 calls.init_callback_fn(os.environ["DAISY_CONTEXT"])
-            session = WorkerSession(assignment, calls, f"{task.name}-0")
             try:
-                do_blocks(session, lambda: worker_function(assignment, calls))
+                with closing(WorkerSession(assignment, calls, f"{task.name}-0")) as session:
+                    do_blocks(session, assignment, calls)
             except Exception as error:  # noqa: BLE001 (what a worker raises is its record, as in any context)
-                session.fail_to_start(error)
+                record_failed_worker(assignment, f"{task.name}-0", error)
                 progress.note(f"{task.name}: the worker cannot do blocks: {error}")
-            finally:
-                session.close()
 
         return work
 

@@ -58,7 +58,7 @@ def build_task(prepared: PreparedTask, tracking: TrackingPlan, description: Path
         max_retries=task.max_retries + _UNCOUNTED_LOSSES,
         timeout=daisy_timeout(task.timeout),
         tracking_path=str(tracking.tracking_path),
-        max_worker_restarts=1,  # with 0, Daisy gives up a task whose first blocks wait for another task
+        max_worker_restarts=2,  # with 0, Daisy gives up a task whose first blocks wait for another task
         skip_mask=tracking.skip,
     )
 

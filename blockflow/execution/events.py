@@ -43,11 +43,21 @@ def last_event(path: Path) -> dict[str, Any] | None:
     try:
         with path.open("rb") as file:
             size = file.seek(0, os.SEEK_END)
-            file.seek(max(0, size - _TAIL))
-            lines = file.read().split(b"\n")
+            tail = _TAIL
+            while True:
+                start = max(0, size - tail)
+                file.seek(start)
+                lines = file.read(size - start).split(b"\n")
+                event = _last_whole(lines[1 if start else 0 : -1])
+                if event is not None or start == 0:
+                    return event
+                tail *= 8
     except FileNotFoundError:
         return None
-    for line in reversed(lines[:-1]):
+
+
+def _last_whole(lines: list[bytes]) -> dict[str, Any] | None:
+    for line in reversed(lines):
         try:
             event = json.loads(line)
         except ValueError:

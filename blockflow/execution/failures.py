@@ -6,6 +6,7 @@ the file system and any number of processes may write at once.
 
 import json
 import os
+import re
 import socket
 import time
 from collections.abc import Iterable, Iterator
@@ -133,9 +134,9 @@ class FailureGroup:
 
 
 def group_failures(records: Iterable[FailureRecord]) -> list[FailureGroup]:
-    """Group records by task, cause and the last line of the message, the largest group first."""
+    """Group records by task, cause and the last line of the message, numbers aside; the largest group first."""
     groups: dict[tuple[str, str, str], list[FailureRecord]] = {}
     for record in records:
-        last_line = record.message.strip().rpartition("\n")[2]
+        last_line = re.sub(r"\d+", "#", record.message.strip().rpartition("\n")[2])
         groups.setdefault((record.task, record.cause, last_line), []).append(record)
     return [FailureGroup(group) for group in sorted(groups.values(), key=len, reverse=True)]

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from blockflow.errors import RunDirectoryError
+from blockflow.execution.assignment import Assignment
 from blockflow.execution.failures import FailureRecord, read_failures
 from blockflow.execution.run_directory import RunDirectory
-from blockflow.execution.session import Assignment
 from blockflow.execution.tracking import count_done
 
 __all__ = ["RunStatus", "TaskStatus", "failures_of", "look_at"]

@@ -87,7 +87,7 @@ class RunDirectory:
         path = path.absolute()
         with _usable(path):
             path.mkdir(parents=True, exist_ok=True)
-            if not (path / "run.json").exists() and any(entry.name != "lock" for entry in path.iterdir()):
+            if not (path / "run.json").exists() and not all(map(_is_of_a_beginning, path.iterdir())):
                 raise RunDirectoryError(
                     f"{path}: this folder is not empty and no run directory (it has no run.json). "
                     "Choose another run_dir"
@@ -143,7 +143,9 @@ class RunDirectory:
         except FileNotFoundError:
             raise RunDirectoryError(f"{path}: there is no run directory here (no run.json)") from None
         except (OSError, ValueError) as error:
-            raise RunDirectoryError(f"{path}: run.json cannot be read: {error}") from error
+            raise RunDirectoryError(
+                f"{path}: run.json cannot be read: {error}. Restore it, or choose another run_dir"
+            ) from error
         if not isinstance(about, dict) or about.get("format") != FORMAT:
             found = about.get("format") if isinstance(about, dict) else None
             raise RunDirectoryError(
@@ -199,6 +201,11 @@ def _usable(path: Path) -> Iterator[None]:
         raise
     except OSError as error:
         raise RunDirectoryError(f"{path}: cannot be used as run directory: {error}") from error
+
+
+def _is_of_a_beginning(entry: Path) -> bool:
+    """Whether a driver that begins, or was killed as it began, may have put this into a folder without run.json."""
+    return entry.name == "lock" or (entry.name.startswith(".") and entry.suffix == ".partial")
 
 
 def _lock(path: Path) -> FileLock:

@@ -2,84 +2,21 @@
 
 import os
 import traceback as traceback_module
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from blockflow.execution.assignment import Assignment, Calls
 from blockflow.execution.events import EventLog
-from blockflow.execution.failures import FailureLog
-from blockflow.execution.run_directory import RunDirectory, TaskDirectory
+from blockflow.execution.journal import Journal, Mark
 from blockflow.execution.slots import Slot
-from blockflow.execution.tracking import Journal, Mark
 from blockflow.storage import Array, Lattice, on_commit
-from blockflow.tasks import BlockGrid, Check, call_check
-from blockflow.utility.files import read_json, write_json
+from blockflow.tasks import BlockGrid, call_check
 
-__all__ = ["Assignment", "Calls", "WorkerSession", "current_session", "session_of_process"]
+__all__ = ["WorkerSession", "current_session", "record_failed_worker", "session_of_process"]
 
 _current: "WorkerSession | None" = None
-
-
-@dataclass(frozen=True)
-class Assignment:
-    """What the processes of a task must know, as data: the content of `task.json`.
-
-    `blocks` is the number of all blocks, `to_do` of those that were not done when the session began;
-    `slots` are the lock files of the slots that the task's workers share with other tasks', one per worker.
-    """
-
-    run: str
-    session: str
-    name: str
-    worker_file: str | None
-    grid: dict[str, Any]
-    lattice: list[str] | None
-    compute: dict[str, Any]
-    num_workers: int
-    max_retries: int
-    timeout: float | None
-    blocks: int
-    to_do: int
-    store: str
-    journal: str
-    inputs: dict[str, str]
-    outputs: dict[str, str]
-    slots: list[str]
-    upstream: list[str]
-    recipe: str
-
-    def save(self, path: Path) -> None:
-        write_json(path, asdict(self))
-
-    @classmethod
-    def load(cls, path: Path) -> "Assignment":
-        return cls(**read_json(path))
-
-    @property
-    def run_directory(self) -> RunDirectory:
-        return RunDirectory(Path(self.run), {"session": self.session, "name": self.name, "tasks": []})
-
-    @property
-    def directory(self) -> TaskDirectory:
-        return self.run_directory.task(self.name)
-
-    @property
-    def failure_log(self) -> FailureLog:
-        return FailureLog(self.directory.failures, self.name, self.max_retries + 1)
-
-
-@dataclass(frozen=True)
-class Calls:
-    """What a worker calls: the functions of a task, and the arguments for them."""
-
-    args: tuple[Any, ...]
-    kwargs: Mapping[str, Any]
-    process_function: Any
-    before_check: Check | None
-    after_check: Check | None
-    init_callback_fn: Any
 
 
 class WorkerSession:
@@ -128,7 +65,8 @@ class WorkerSession:
         self._events.write_block("start", index)
         try:
             if self._is_done_already(block):
-                self._journal.mark(index, Mark.FOUND_DONE)
+                if self._journal[index] == Mark.UNTOUCHED:  # else the record of who wrote here would be lost
+                    self._journal.mark(index, Mark.FOUND_DONE)
                 self._end("skipped")
                 return False
         except Exception as error:  # noqa: BLE001 (a user's check may raise anything: it is the block's record)
@@ -179,21 +117,9 @@ class WorkerSession:
         if self._slot is not None:
             self._slot.close()
 
-    def fail_to_start(self, error: BaseException) -> None:
-        """Record that this worker cannot do blocks at all."""
-        self._failures.add(
-            None,
-            None,
-            "exception",
-            _summary(error),
-            worker=self.worker,
-            log=self._log,
-            traceback=_text(error),
-        )
-
     def _is_done_already(self, block: Any) -> bool:
         check = self._calls.before_check
-        if check is None or self._journal[self._index] == Mark.OTHER_RECIPE:
+        if check is None or self._journal[self._index] in (Mark.OTHER_RECIPE, Mark.OVERWRITTEN):
             return False
         return call_check(check, block, self._calls.kwargs)
 
@@ -225,6 +151,14 @@ class WorkerSession:
         self._events.write_block(event, self._index)
         if self._slot is not None:
             self._slot.release()
+
+
+def record_failed_worker(assignment: Assignment, worker: str, error: BaseException) -> None:
+    """Record that a worker cannot do blocks at all."""
+    log = str(assignment.directory.logs / f"{worker}.log")
+    assignment.failure_log.add(
+        None, None, "exception", _summary(error), worker=worker, log=log, traceback=_text(error)
+    )
 
 
 def current_session() -> WorkerSession | None:

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from blockflow.compute import ComputeContext, WorkerHandle, create_compute_context
+from blockflow.execution.assignment import Assignment
 from blockflow.execution.events import EventLog, last_event
 from blockflow.execution.exits import classify_exit
-from blockflow.execution.session import Assignment, Calls
-from blockflow.tasks import BlockGrid, load_worker_file
+from blockflow.tasks import BlockGrid
 from blockflow.utility.files import write_aside, write_json
 
 __all__ = ["supervise"]
@@ -28,7 +28,10 @@ _TICK = 0.05
 #: workers that ended in a row without having begun a block, before the task is given up
 _FAILED_STARTS = 3
 
-#: seconds that a worker may take to end after the last block of the task is done
+#: seconds after which Daisy has noticed that a worker is gone, and gives its block to another one
+_NOTICED_AFTER = 1.5
+
+#: seconds that a worker may take to end after it has been told that no block is left
 _GRACE = 30.0
 
 
@@ -51,7 +54,10 @@ class _Crew:
         self._events = EventLog(assignment.run_directory.events(f"{assignment.name}-supervisor"))
         self._description = assignment.directory.description
         self._workers: list[_Worker] = []
+        self._wanted = max(1, min(assignment.num_workers, assignment.to_do))
         self._started = 0
+        self._ebbing = False  # Daisy has told a worker that it has no block to give
+        self._lost_at = float("-inf")
         self._failed_starts = 0
         address = address.copy()
         address["worker_id"] = -1
@@ -63,24 +69,32 @@ class _Crew:
 
     def fill(self) -> None:
         """Start workers until there are as many as wanted."""
-        wanted = max(1, min(self.assignment.num_workers, self.assignment.to_do))
-        while len(self._workers) < wanted:
-            name = f"{self.assignment.name}-{self._started}"
-            self._started += 1
+        if self._ebbing and time.monotonic() < self._lost_at + _NOTICED_AFTER:
+            return
+        while len(self._workers) < self._wanted:
+            name = self._next_name()
             command = [sys.executable, "-m", "blockflow.execution.worker", str(self._description), name]
             handle = self._context.start_worker(command, self._environment, self._log(name))
             self._workers.append(_Worker(name, handle, self.assignment.run_directory.events(name)))
             self._events.write("worker started", worker=name)
 
+    def _next_name(self) -> str:
+        """A name that no worker of this session has had, even if this is its second supervisor."""
+        while True:
+            name = f"{self.assignment.name}-{self._started}"
+            self._started += 1
+            if not self.assignment.run_directory.events(name).exists():
+                return name
+
     def look(self) -> None:
-        """Take note of workers that have ended, and end those whose block takes too long."""
+        """Take note of workers that have ended, and end those that take too long."""
         for worker in list(self._workers):
             code = worker.handle.exit_code()
             if code is not None:
                 self._workers.remove(worker)
                 self._note_exit(worker, code)
-            elif self.assignment.timeout is not None:
-                self._end_overdue(worker, self.assignment.timeout)
+            elif self.finished or self.assignment.timeout is not None:
+                self._end_overdue(worker)
 
     def ask_to_leave(self) -> None:
         """Let every worker finish its block; one that waits for a block is ended, since it loses none."""
@@ -105,7 +119,10 @@ class _Crew:
         exit_ = classify_exit(code, last_event(worker.events))
         self._events.write("worker ended", worker=worker.name, why=exit_.message)
         if exit_.finished:
-            self.finished = True
+            self._ebbing = True
+            self._wanted = 1
+            # what was lost a moment ago Daisy may still believe to be in work: then somebody must ask again
+            self.finished = time.monotonic() >= self._lost_at + _NOTICED_AFTER
             return
         if exit_.block is not None:
             self._record_lost(
@@ -125,9 +142,14 @@ class _Crew:
                 f"{self._log(worker.name)}, ends with:\n{_tail(self._log(worker.name))}",
             )
 
-    def _end_overdue(self, worker: _Worker, timeout: float) -> None:
-        event = last_event(worker.events)
-        if event is None or event["event"] != "start" or time.monotonic() - event["m"] < timeout:
+    def _end_overdue(self, worker: _Worker) -> None:
+        event, timeout = last_event(worker.events), self.assignment.timeout
+        if event is None:
+            return
+        seconds = time.monotonic() - event["m"]
+        if event["event"] == "finished" and seconds > _GRACE:
+            self._end(worker, f"still there {_GRACE:g} s after it had finished")
+        if event["event"] != "start" or timeout is None or seconds < timeout:
             return
         # recorded before it is ended, so that whoever gets the block next counts this attempt
         self._record_lost(
@@ -137,6 +159,10 @@ class _Crew:
         self._end(worker, "timeout")
 
     def _record_lost(self, worker: _Worker, block: int, cause: str, message: str) -> None:
+        self.finished = False
+        self._lost_at = time.monotonic()
+        if self._ebbing:  # the others may be busy for long: one more worker for the block that comes back
+            self._wanted = min(self.assignment.num_workers, len(self._workers) + 1)
         position = self._grid.position_of(block)
         self._failures.add(
             block,
@@ -177,7 +203,6 @@ def supervise(description: Path, address: Any) -> None:
     crew = _Crew(assignment, create_compute_context(assignment.compute), address)
     driver = os.getppid()
     asked_to_leave = False
-    deadline = None
     try:
         while True:
             crew.look()
@@ -193,8 +218,7 @@ def supervise(description: Path, address: Any) -> None:
                 if crew.is_empty:
                     raise SystemExit("the run was drained")
             elif crew.finished:
-                deadline = deadline or time.monotonic() + _GRACE
-                if crew.is_empty or time.monotonic() > deadline:
+                if crew.is_empty:
                     return
             else:
                 crew.fill()
@@ -212,19 +236,15 @@ def _give_up(assignment: Assignment, why: str) -> SystemExit:
 
 def _call_init(assignment: Assignment, address: Any) -> None:
     """Call the task's `init_callback_fn` once in a session, however often the supervisor is started."""
-    import cloudpickle
-
     called = assignment.directory.path / "initialised"
     if called.exists() and called.read_text() == assignment.session:
         return
     try:
-        if assignment.worker_file is not None:
-            load_worker_file(assignment.worker_file)
-        calls: Calls = cloudpickle.loads(assignment.directory.call.read_bytes())
+        calls = assignment.load_calls()
         if calls.init_callback_fn is not None:
             calls.init_callback_fn(address.to_env())
     except Exception as error:
-        raise _give_up(assignment, f"init_callback_fn failed:\n{traceback.format_exc()}") from error
+        raise _give_up(assignment, f"its start failed:\n{traceback.format_exc()}") from error
     write_aside(called, assignment.session.encode())
 
 

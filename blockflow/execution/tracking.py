@@ -11,49 +11,23 @@ All maps are arrays over block grids, so a million blocks take milliseconds.
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import IntEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from blockflow.errors import RunDirectoryError
+from blockflow.execution.journal import Mark
 from blockflow.tasks import BlockGrid, Recipe
 from blockflow.utility.files import read_json, write_json
 
-__all__ = ["Journal", "Mark", "TrackingPlan", "count_done", "done_blocks", "plan_tracking"]
+__all__ = ["TrackingPlan", "count_done", "done_blocks", "plan_tracking"]
 
 BoolMap = NDArray[np.bool_]
-
-
-class Mark(IntEnum):
-    """What the journal says of a block."""
-
-    UNTOUCHED = 0
-    BEGUN = 1
-    COMMITTED = 2
-    FOUND_DONE = 3  # by the task's own check function
-    OTHER_RECIPE = 4  # another recipe wrote here: a check function must not be asked
-
-
-class Journal:
-    """A store's journal, one byte per block, written in place by many processes."""
-
-    def __init__(self, path: Path) -> None:
-        self._file = os.open(path, os.O_RDWR)
-
-    def mark(self, block: int, mark: Mark) -> None:
-        os.pwrite(self._file, bytes((mark,)), block)
-
-    def __getitem__(self, block: int) -> int:
-        return os.pread(self._file, 1, block)[0]
-
-    def close(self) -> None:
-        os.close(self._file)
 
 
 @dataclass
@@ -106,37 +80,47 @@ class _Store:
         aside.replace(self.journal_path)
 
     def touched(self) -> BoolMap:
-        marks = self.journal()
-        return np.isin(marks, (Mark.BEGUN, Mark.COMMITTED))
+        """Where the voxels are this store's, as far as they were written."""
+        return np.isin(self.journal(), (Mark.BEGUN, Mark.COMMITTED))
+
+    def ever_touched(self) -> BoolMap:
+        """Where some voxels may be this store's."""
+        return np.isin(self.journal(), (Mark.BEGUN, Mark.COMMITTED, Mark.OVERWRITTEN))
 
     def done(self) -> BoolMap:
-        stored = self._daisy_array("r")
-        if stored is None:
-            return np.zeros(self.grid.shape, np.bool_)
-        return np.asarray(stored[self._extent]).astype(np.bool_)
+        marks = self._daisy_marks("r")
+        return np.zeros(self.grid.shape, np.bool_) if marks is None else marks.astype(np.bool_)
 
     def forget(self, where: BoolMap) -> None:
         """Take back the marks of the blocks in `where`."""
-        stored = self._daisy_array("r+")
-        if stored is not None:
-            marks = np.asarray(stored[self._extent])
+        marks = self._daisy_marks("r+")
+        if marks is not None:
             marks[where] = 0
-            stored[self._extent] = marks
         journal = self.journal()
-        journal[where] = Mark.UNTOUCHED
+        journal[where] = np.where(self.ever_touched()[where], Mark.OVERWRITTEN, Mark.UNTOUCHED)
         self.write_journal(journal)
 
-    @property
-    def _extent(self) -> tuple[slice, ...]:
-        # Daisy's arrays may be larger than the grid: they count the blocks of the total ROI, context included
-        return tuple(slice(0, count) for count in self.grid.shape)
+    def _daisy_marks(self, mode: Literal["r", "r+"]) -> NDArray[np.uint8] | None:
+        """Daisy's byte per block, mapped from its file: a zarr array of one chunk, without compression.
 
-    def _daisy_array(self, mode: str) -> Any:
-        import zarr
-
-        if not (self.daisy_path / "done" / "zarr.json").exists():
+        It may be larger than the grid, since it counts the blocks of the total ROI, context included.
+        """
+        folder = self.daisy_path / "done"
+        if not (folder / "zarr.json").exists():
             return None
-        return zarr.open_array(self.daisy_path / "done", mode=mode)
+        about = read_json(folder / "zarr.json")
+        shape = tuple(about["shape"])
+        codecs = [codec["name"] for codec in about["codecs"]]
+        if about["chunk_grid"]["configuration"]["chunk_shape"] != list(shape) or codecs != ["bytes"]:
+            raise RunDirectoryError(
+                f"{folder}: Daisy keeps its marks in a way that this blockflow cannot read. Use the version of Daisy "
+                "that made the run directory, or another run_dir"
+            )
+        chunk = folder.joinpath("c", *("0" for _ in shape))
+        if not chunk.exists():
+            return None
+        marks: NDArray[np.uint8] = np.memmap(chunk, np.uint8, mode, shape=shape)
+        return marks[tuple(slice(0, count) for count in self.grid.shape)]
 
 
 @dataclass(frozen=True)
@@ -174,6 +158,8 @@ def plan_tracking(
     own = next((s for s in stores if s.recipe.hash == recipe.hash and s.grid == grid), None)
     if own is None:
         own = _Store(folder / _key(recipe, grid), recipe, grid, generations, 0)
+        if own.path.exists():  # what a process left that was killed while it removed or made a store
+            shutil.rmtree(own.path)
     others = [store for store in stores if store is not own]
     own.order = 1 + max((store.order for store in stores), default=0)
     own.save()
@@ -184,7 +170,7 @@ def plan_tracking(
     skip = np.zeros(grid.shape, np.bool_)
     for store in same:
         skip |= _same_blocks(store.done(), store.grid, grid)
-    _renew_journal(own, different)
+    _renew_journal(own, others)
     if different and not same and not done.any():
         latest = max(different, key=lambda store: store.order)
         changes += [f"{line}: all its blocks are done again" for line in recipe.changes_since(latest.recipe)]
@@ -245,19 +231,27 @@ def _forget_overwritten(stores: Sequence[_Store]) -> None:
     for store in stores:
         overwritten = np.zeros(store.grid.shape, np.bool_)
         for newer in stores:
-            if newer.order > store.order and newer.recipe.hash != store.recipe.hash:
-                overwritten |= _overlapping(newer.touched(), newer.grid, store.grid)
+            if newer.order > store.order:
+                overwritten |= _meeting_others(newer.touched(), newer, store)
         if overwritten.any():
             store.forget(overwritten)
 
 
-def _renew_journal(own: _Store, different: Sequence[_Store]) -> None:
+def _meeting_others(blocks: BoolMap, store: _Store, target: _Store) -> BoolMap:
+    """Which blocks of `target` write where any of `blocks` of `store` writes that is not the very same block."""
+    meeting = _overlapping(blocks, store.grid, target.grid)
+    if store.recipe.hash == target.recipe.hash:
+        meeting &= ~_same_blocks(np.ones(store.grid.shape, np.bool_), store.grid, target.grid)
+    return meeting
+
+
+def _renew_journal(own: _Store, others: Sequence[_Store]) -> None:
     """Prepare the journal for a new session: what check functions found is asked again, unless others wrote there."""
     marks = own.journal()
     marks[(marks == Mark.FOUND_DONE) | (marks == Mark.OTHER_RECIPE)] = Mark.UNTOUCHED
-    for store in different:
-        others = _overlapping(store.touched(), store.grid, own.grid)
-        marks[others & (marks == Mark.UNTOUCHED)] = Mark.OTHER_RECIPE
+    for store in others:
+        written = _meeting_others(store.ever_touched(), store, own)
+        marks[written & (marks == Mark.UNTOUCHED)] = Mark.OTHER_RECIPE
     own.write_journal(marks)
 
 

@@ -10,18 +10,19 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 from blockflow import compute
 from blockflow.errors import BlockflowError
+from blockflow.execution.assignment import Assignment, Calls
 from blockflow.execution.client import Client, standing_in
-from blockflow.execution.session import Assignment, Calls, WorkerSession, session_of_process
+from blockflow.execution.session import WorkerSession, record_failed_worker, session_of_process
 from blockflow.storage import use_lattice
 from blockflow.tasks import load_worker_file
 
-__all__ = ["do_blocks", "main", "worker_function"]
+__all__ = ["do_blocks", "main"]
 
 #: how often in a row a worker function may end without having done a block before the worker gives up
 _IDLE_ENDS = 3
@@ -31,20 +32,18 @@ def main() -> None:
     description, name = Path(sys.argv[1]), sys.argv[2]
     _end_with_supervisor()
     assignment = Assignment.load(description)
-    calls = _load_calls(assignment)
-    session = WorkerSession(assignment, calls, name)
-    signal.signal(signal.SIGTERM, lambda *_: setattr(session, "leaving", True))
     try:
-        do_blocks(session, lambda: worker_function(assignment, calls))
+        calls = assignment.load_calls()
+        with closing(WorkerSession(assignment, calls, name)) as session:
+            signal.signal(signal.SIGTERM, lambda *_: setattr(session, "leaving", True))
+            do_blocks(session, assignment, calls)
     except Exception as error:
-        session.fail_to_start(error)
-        session.close()
+        record_failed_worker(assignment, name, error)
         raise SystemExit(f"{name}: cannot do blocks: {error}") from error
-    session.close()
 
 
-def do_blocks(session: WorkerSession, make_function: Callable[[], Callable[[], Any]]) -> None:
-    """Run a worker's function, again and again, until no block is left or the worker is to leave.
+def do_blocks(session: WorkerSession, assignment: Assignment, calls: Calls) -> None:
+    """Run a task's worker function, again and again, until no block is left or the worker is to leave.
 
     Raises what the function raises when it holds no block, and `BlockflowError` if it ends again and again
     without doing any.
@@ -53,7 +52,7 @@ def do_blocks(session: WorkerSession, make_function: Callable[[], Callable[[], A
     idle_ends = 0
     try:
         with session_of_process(session), standing_in(), use_lattice(session.lattice):
-            function = make_function()
+            function = _worker_function(assignment, calls)
             while not (session.finished or session.leaving):
                 begun = session.begun
                 try:
@@ -88,16 +87,7 @@ def _give_back_interrupted(session: WorkerSession, error: BaseException) -> None
     client.give_back(session.held, error)
 
 
-def _load_calls(assignment: Assignment) -> Calls:
-    import cloudpickle
-
-    if assignment.worker_file is not None:
-        load_worker_file(assignment.worker_file)  # so that what was pickled by value finds its module
-    calls: Calls = cloudpickle.loads(assignment.directory.call.read_bytes())
-    return calls
-
-
-def worker_function(assignment: Assignment, calls: Calls) -> Callable[[], Any]:
+def _worker_function(assignment: Assignment, calls: Calls) -> Callable[[], Any]:
     if assignment.worker_file is None:
         return _loop_over(calls.process_function)
     function = load_worker_file(assignment.worker_file).spawn_worker(*calls.args, **calls.kwargs)

@@ -1,18 +1,24 @@
 """Arrays: opened, created and described; the lattice that they share; commits that can be listened to."""
 
-from blockflow.storage.array import Array, on_commit
-from blockflow.storage.lattice import Lattice
-from blockflow.storage.metadata import VolumeMetadata
-from blockflow.storage.opening import (
-    LocalArrayIdentifier,
-    array_stamp,
-    generation,
-    open_array,
-    open_from_identifier,
-    planned_arrays,
-    use_lattice,
-)
-from blockflow.storage.spec import ArraySpec, spec_like
+from typing import TYPE_CHECKING
+
+from blockflow.utility.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from blockflow.storage.array import Array
+    from blockflow.storage.commits import on_commit
+    from blockflow.storage.lattice import Lattice
+    from blockflow.storage.metadata import VolumeMetadata
+    from blockflow.storage.opening import (
+        LocalArrayIdentifier,
+        array_stamp,
+        generation,
+        open_array,
+        open_from_identifier,
+        planned_arrays,
+        use_lattice,
+    )
+    from blockflow.storage.spec import ArraySpec, spec_like
 
 __all__ = [
     "Array",
@@ -29,3 +35,22 @@ __all__ = [
     "spec_like",
     "use_lattice",
 ]
+
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "Array": "blockflow.storage.array",
+        "ArraySpec": "blockflow.storage.spec",
+        "Lattice": "blockflow.storage.lattice",
+        "LocalArrayIdentifier": "blockflow.storage.opening",
+        "VolumeMetadata": "blockflow.storage.metadata",
+        "array_stamp": "blockflow.storage.opening",
+        "generation": "blockflow.storage.opening",
+        "on_commit": "blockflow.storage.commits",
+        "open_array": "blockflow.storage.opening",
+        "open_from_identifier": "blockflow.storage.opening",
+        "planned_arrays": "blockflow.storage.opening",
+        "spec_like": "blockflow.storage.spec",
+        "use_lattice": "blockflow.storage.opening",
+    },
+)

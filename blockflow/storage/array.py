@@ -1,28 +1,21 @@
 """Arrays with a place in the world: read and written by ROI."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from funlib.geometry import Coordinate, Roi
 
 from blockflow.errors import StorageError
+from blockflow.storage.commits import committed
 from blockflow.storage.lattice import Lattice
 from blockflow.storage.metadata import VolumeMetadata
 
 if TYPE_CHECKING:
     import zarr
 
-__all__ = ["Array", "on_commit"]
-
-_listeners: list[Callable[["Array", Roi], None]] = []
-
-
-def on_commit(listener: Callable[["Array", Roi], None]) -> Callable[[], None]:
-    """Call `listener(array, roi)` after each write of a ROI has reached the store; returns how to stop it."""
-    _listeners.append(listener)
-    return lambda: _listeners.remove(listener)
+__all__ = ["Array"]
 
 
 class Array:
@@ -129,8 +122,7 @@ class Array:
             if value.ndim:
                 value = value[self._slices(inner_begin - begin, inner_end - begin)]
             self.data[self._slices(inner_begin, inner_end)] = value
-        for listener in _listeners:
-            listener(self, key)
+        committed(self, key)
 
     def to_ndarray(self, roi: Roi | None = None, fill_value: Any = None) -> np.ndarray:
         """Read `roi` (default: all); voxels outside of the array get `fill_value` (default: the array's)."""

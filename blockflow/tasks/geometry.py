@@ -7,6 +7,7 @@ blocks step by the shape of the write ROI. The total ROI includes the context.
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from funlib.geometry import Coordinate, Roi
@@ -72,22 +73,22 @@ class BlockGrid:
                 )
             )
 
-    @property
+    @cached_property
     def context(self) -> tuple[Coordinate, Coordinate]:
         """The read ROI's margin around the write ROI, before and behind."""
         return self.write_roi.begin - self.read_roi.begin, self.read_roi.end - self.write_roi.end
 
-    @property
+    @cached_property
     def origin(self) -> Coordinate:
         """Where the first block's write ROI begins."""
         return self.total_roi.begin + self.context[0]
 
-    @property
+    @cached_property
     def writable(self) -> Roi:
         """The total ROI without its context: all that the blocks could write without leaving it."""
         return self.total_roi.grow(-self.context[0], -self.context[1])
 
-    @property
+    @cached_property
     def shape(self) -> Coordinate:
         """How many blocks along each axis."""
         room = self.total_roi.shape - self.context[0] - self.context[1]
@@ -124,7 +125,7 @@ class BlockGrid:
     def index_of(self, write_begin: Sequence[int]) -> int:
         """The number of a block, counted in C order, from where its write ROI begins."""
         index = 0
-        for begin, origin, step, count in self._axes(write_begin):
+        for begin, (origin, step, count) in zip(write_begin, self._steps, strict=True):
             index = index * count + (begin - origin) // step
         return index
 
@@ -142,8 +143,9 @@ class BlockGrid:
             position = self.position_of(index)
             yield self.read_roi_of(position), self.write_roi_of(position)
 
-    def _axes(self, begin: Sequence[int]) -> Iterator[tuple[int, int, int, int]]:
-        yield from zip(begin, self.origin, self.write_roi.shape, self.shape, strict=True)
+    @cached_property
+    def _steps(self) -> list[tuple[int, int, int]]:
+        return list(zip(self.origin, self.write_roi.shape, self.shape, strict=True))
 
     def to_json(self) -> dict[str, Any]:
         """The grid as JSON data; `from_json` is its inverse."""

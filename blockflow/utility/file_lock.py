@@ -2,16 +2,20 @@
 
 A process number says nothing on another node, so the lock holds host, process and start time, and the holder
 renews it every few seconds. On the same host a holder that does not live any more loses the lock at once; on
-another host, when its file has not been renewed for a while. Creation is exclusive by hard link and takeover
-by rename, which are atomic on local and on network file systems.
+another host, when its file has not been renewed for a while. Creation is exclusive by hard link, which is atomic
+on local and on network file systems. Whoever removes the file holds a kernel lock on it meanwhile: of several that
+find a dead holder only one removes its file, and none removes the file of the one who was quicker.
 """
 
+import fcntl
 import json
 import os
 import socket
 import threading
 import time
 import uuid
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -70,7 +74,7 @@ class FileLock:
                         f"{self._what} is in use by process {holder['pid']} on {holder['host']} since {since}. "
                         f"Wait for it, or end it (the lock is {self._path})"
                     ) from None
-                self._remove_stale()
+                self._remove_if(lambda: self.holder() is None)
         self._released.clear()
         threading.Thread(target=self._renew, name=f"lock {self._path}", daemon=True).start()
 
@@ -92,8 +96,7 @@ class FileLock:
     def release(self) -> None:
         """Give the lock back, if it is still ours."""
         self._released.set()
-        if self._is_ours():
-            self._path.unlink(missing_ok=True)
+        self._remove_if(self._is_ours)
 
     def __enter__(self) -> Self:
         self.acquire()
@@ -110,19 +113,30 @@ class FileLock:
         except (FileNotFoundError, ValueError):
             return False
 
-    def _remove_stale(self) -> None:
-        aside = self._path.with_name(f".{self._path.name}.{uuid.uuid4().hex}.stale")
+    def _remove_if(self, condition: Callable[[], bool]) -> None:
+        """Remove the file if `condition` holds while nobody else may remove it."""
         try:
-            self._path.rename(aside)
+            # network file systems lock only what may be written; another user's file we may only read
+            file = os.open(self._path, os.O_RDWR if os.access(self._path, os.W_OK) else os.O_RDONLY)
         except FileNotFoundError:
-            return  # somebody else was quicker
-        aside.unlink()
+            return
+        try:
+            with suppress(OSError):  # a file system without kernel locks: then there is only the look before
+                fcntl.flock(file, fcntl.LOCK_EX)
+            with suppress(FileNotFoundError):  # somebody else was quicker
+                if os.path.samestat(os.fstat(file), self._path.stat()) and condition():
+                    self._path.unlink()
+        finally:
+            os.close(file)
 
     def _renew(self) -> None:
         while not self._released.wait(self._renew_every):
-            if not self._is_ours():
-                return
-            os.utime(self._path)
+            with suppress(
+                OSError
+            ):  # the file system does not answer, or we release just now: the next time will tell
+                if not self._is_ours():
+                    return
+                os.utime(self._path)
 
 
 def _process_start(pid: int) -> str | None:
@@ -139,4 +153,5 @@ def _process_start(pid: int) -> str | None:
         except PermissionError:
             pass
         return "unknown"
-    return stat.rpartition(")")[2].split()[19]
+    fields = stat.rpartition(")")[2].split()
+    return None if fields[0] in "ZX" else fields[19]  # dead, but not yet noticed by its parent

@@ -100,10 +100,12 @@ def create_compute_context(spec: "str | Mapping[str, Any] | ComputeContext | Non
     options = {"context": spec} if isinstance(spec, str) else dict(spec)
     name = options.pop("context", None)
     known = {"serial": SerialContext, "local": LocalContext}
-    if name not in known:
+    if not isinstance(name, str) or name not in known:
         raise ConfigError(f"unknown compute context {name!r}; valid are {', '.join(known)}")
     if options:
-        raise ConfigError(f"compute context {name!r} takes no {', '.join(map(repr, options))}")
+        raise ConfigError(
+            f"compute context {name!r} takes no {', '.join(map(repr, options))}; its only key is 'context'"
+        )
     return known[name]()
 
 

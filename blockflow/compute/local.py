@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from blockflow.compute.context import ComputeContext
@@ -18,16 +19,24 @@ class _ChildProcess:
         self._process = process
 
     def exit_code(self) -> int | None:
-        return self._process.poll()
+        if self._process.returncode is None and self._process.poll() is not None:
+            self._end_group()  # what it started must not outlive it
+        return self._process.returncode
 
     def kill(self) -> None:
-        if self._process.poll() is None:
-            os.killpg(self._process.pid, signal.SIGKILL)
+        if self._process.returncode is None:
+            self._end_group()
             self._process.wait()
 
     def ask_to_leave(self) -> None:
-        if self._process.poll() is None:
-            self._process.terminate()
+        if self.exit_code() is None:
+            os.kill(self._process.pid, signal.SIGTERM)
+
+    def _end_group(self) -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        if self._process.stdin is not None:
+            self._process.stdin.close()
 
 
 class LocalContext(ComputeContext):

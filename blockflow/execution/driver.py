@@ -5,10 +5,10 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -98,26 +98,25 @@ def _run(
     )
     problems: list[str] = []
     states: Mapping[str, Any] = {}
-    with _stoppable(run, progress) as signals:
+    with _Stop(run, progress) as stop:
         try:
             if not any(tracking.to_do for tracking in trackings.values()):
                 progress.note("every block is done already")
             elif compute.distribute_workers:
-                states = serve(pipeline, progress)
+                states = serve(pipeline, progress, stop.listen)
             else:
-                states = serve_in_process(pipeline, progress, _serial_workers(run, prepared, progress))
+                workers = _serial_workers(run, prepared, progress, stop)
+                states = serve_in_process(pipeline, progress, stop.listen, workers)
         except EnginePanicError as error:
             problems.append(str(error))
-        except KeyboardInterrupt:
-            signals.append(signal.SIGINT)
     outcome = Outcome(
         {
             task.name: _task_outcome(
-                run.task(task.name), trackings[task.name], states.get(task.name), interrupted=bool(signals)
+                run.task(task.name), trackings[task.name], states.get(task.name), interrupted=stop.asked
             )
             for task in prepared
         },
-        interrupted=bool(signals),
+        interrupted=stop.asked,
         problems=problems,
     )
     events.write("run ended", outcome=outcome.word)
@@ -212,7 +211,7 @@ def _calls(task: PreparedTask) -> Calls:
 
 
 def _serial_workers(
-    run: RunDirectory, prepared: Sequence[PreparedTask], progress: Progress
+    run: RunDirectory, prepared: Sequence[PreparedTask], progress: Progress, stop: "_Stop"
 ) -> dict[str, Any]:
     """For each task with blocks to do, a function that does them in this process."""
     from blockflow.execution.worker import do_blocks
@@ -224,7 +223,11 @@ def _serial_workers(
                 calls.init_callback_fn(os.environ["DAISY_CONTEXT"])
             try:
                 with closing(WorkerSession(assignment, calls, f"{task.name}-0")) as session:
+                    session.leaving = stop.asked
+                    stop.session = session
                     do_blocks(session, assignment, calls)
+            except KeyboardInterrupt:
+                progress.note(f"{task.name}: stopped in the middle of a block")
             except Exception as error:  # noqa: BLE001 (what a worker raises is its record, as in any context)
                 record_failed_worker(assignment, f"{task.name}-0", error)
                 progress.note(f"{task.name}: the worker cannot do blocks: {error}")
@@ -260,31 +263,44 @@ def _task_outcome(
     return TaskOutcome(blocks, complete - skipped, skipped, failed, orphaned, left, stopped)
 
 
-@contextmanager
-def _stoppable(run: RunDirectory, progress: Progress) -> Iterator[list[int]]:
-    """Turn signals into an orderly end: the first SIGINT drains, a second one or SIGTERM stops at once.
+class _Stop:
+    """Turns signals into an orderly end: the first SIGINT drains, a second one or SIGTERM stops at once.
 
-    Gives the list of the signals that have come.
+    Daisy's server takes SIGINT for itself when it comes up, so `listen` is to be called again then.
     """
-    signals: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield signals
-        return
 
-    def stop(number: int, _frame: Any) -> None:
-        drain = number == signal.SIGINT and not signals
-        signals.append(number)
-        write_aside(run.stop_file, b"drain" if drain else b"now")
+    def __init__(self, run: RunDirectory, progress: Progress) -> None:
+        self.asked = False
+        self.session: WorkerSession | None = None  # of a worker in this very process
+        self._run = run
+        self._progress = progress
+        self._in_main_thread = threading.current_thread() is threading.main_thread()
+        self._originals: dict[int, Any] = {}
+
+    def listen(self) -> None:
+        """Handle the signals here, if this is the main thread (no other can)."""
+        if self._in_main_thread:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                original = signal.signal(number, self._stop)
+                self._originals.setdefault(number, original)
+
+    def __enter__(self) -> Self:
+        self.listen()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, original in self._originals.items():
+            signal.signal(number, original)
+
+    def _stop(self, number: int, _frame: Any) -> None:
+        drain = number == signal.SIGINT and not self.asked
+        self.asked = True
+        write_aside(self._run.stop_file, b"drain" if drain else b"now")
         if drain:
-            progress.note(
+            self._progress.note(
                 "stopping: blocks that are being done are finished first; interrupt again to stop at once"
             )
-        else:
-            raise KeyboardInterrupt
-
-    originals = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield signals
-    finally:
-        for number, original in originals.items():
-            signal.signal(number, original)
+        if self.session is not None:
+            self.session.leaving = True
+            if not drain:
+                raise KeyboardInterrupt

@@ -1,12 +1,11 @@
 """Daisy, adapted: tasks and pipelines made, the server run, its panics caught."""
 
 import os
-import sys
 import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import daisy
 import daisy.logging
@@ -17,8 +16,6 @@ from blockflow.execution.tracking import TrackingPlan
 from blockflow.tasks import PreparedTask
 
 __all__ = ["EnginePanicError", "build_pipeline", "build_task", "daisy_timeout", "serve", "serve_in_process"]
-
-_Result = TypeVar("_Result")
 
 #: how often Daisy may hand out a block beyond the attempts that we count: a worker that is lost for no fault of
 #: the block's costs Daisy a retry, but not the block an attempt
@@ -69,21 +66,27 @@ def build_pipeline(tasks: Mapping[str, Any], upstream: Mapping[str, Sequence[str
     return daisy.Pipeline(list(tasks.values()), edges)
 
 
-def serve(pipeline: Any, observer: Any) -> Mapping[str, Any]:
+def serve(pipeline: Any, observer: Any, when_started: Callable[[], None]) -> Mapping[str, Any]:
     """Run a pipeline to its end; returns Daisy's `TaskState` of each task by its name.
 
-    The server listens on the loopback interface alone: all workers are on this machine.
+    The server runs in a thread of its own, so that this one can answer signals; `when_started` is called here
+    once the server is up. It listens on the loopback interface alone: all workers are on this machine.
     """
     daisy.logging.set_log_basedir(None)  # the supervisor keeps the logs
-    return _guarded(
-        lambda: daisy.v2.Server().run_blockwise(pipeline, progress=observer, host="127.0.0.1", summary=False)
+    server = daisy.v2.Server()
+    thread = _ServerThread(
+        lambda watch: server.run_blockwise(pipeline, progress=watch, host="127.0.0.1", summary=False),
+        observer,
     )
+    thread.wait_until_started()
+    when_started()
+    return thread.result()
 
 
 def serve_in_process(
-    pipeline: Any, observer: Any, workers: Mapping[str, Callable[[], None]]
+    pipeline: Any, observer: Any, when_started: Callable[[], None], workers: Mapping[str, Callable[[], None]]
 ) -> Mapping[str, Any]:
-    """Run a pipeline with its workers in this process, one after the other, the server in a thread beside them.
+    """Run a pipeline with its workers in this thread, one after the other, the server in a thread beside it.
 
     `workers` maps the name of each task, in an order in which they can follow each other, to a function that
     does the task's blocks with `DAISY_CONTEXT` set.
@@ -91,67 +94,89 @@ def serve_in_process(
     from daisy import _daisy
 
     addresses: dict[str, Any] = {}
-    arrived = threading.Condition()
+    changed = threading.Condition()
     over: set[str] = set()
-    states: list[Any] = []
 
     def spawn_function(name: str) -> Callable[..., None]:
         def wait_for_worker(*, context: Any) -> None:
-            with arrived:
+            with changed:
                 addresses[name] = context
-                arrived.notify_all()
-                arrived.wait_for(lambda: name in over)
+                changed.notify_all()
+                changed.wait_for(lambda: name in over)
 
         return wait_for_worker
 
     for task in pipeline.tasks:
         task.process_function = spawn_function(task.task_id)
-
-    def server() -> None:
-        try:
-            states.append(
-                _guarded(lambda: _daisy._run_distributed_server(pipeline, None, observer, host="127.0.0.1"))
-            )
-        except BaseException as error:  # noqa: BLE001 (it is raised again where it can be seen)
-            states.append(error)
-        finally:
-            with arrived:
-                arrived.notify_all()
-
-    thread = threading.Thread(target=server, name="daisy-server", daemon=True)
-    thread.start()
+    thread = _ServerThread(
+        lambda watch: _daisy._run_distributed_server(pipeline, None, watch, host="127.0.0.1")[0],
+        observer,
+    )
+    thread.wait_until_started()
+    when_started()
     try:
         for name, work in workers.items():
-            with arrived:
-                arrived.wait_for(lambda name=name: name in addresses or states)  # type: ignore[misc]
-            if states:
+            with changed:
+                while name not in addresses and thread.is_alive():
+                    changed.wait(0.05)
+            if name not in addresses:
                 break
             os.environ["DAISY_CONTEXT"] = addresses[name].to_env()
             work()
-            with arrived:
+            with changed:
                 over.add(name)
-                arrived.notify_all()
+                changed.notify_all()
     finally:
         os.environ.pop("DAISY_CONTEXT", None)
-        with arrived:
+        with changed:
             over.update(workers)
-            arrived.notify_all()
-        thread.join()
-    if isinstance(states[0], BaseException):
-        raise states[0]
-    return dict(states[0][0])
+            changed.notify_all()
+        states = thread.result()
+    return states
 
 
-def _guarded(run: Callable[[], _Result]) -> _Result:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)
-            return run()
-    except BaseException as error:
-        if type(error).__name__ != "PanicException":
-            raise
-        raise EnginePanicError(
-            f"Daisy's server broke down: {error}. What is done is kept: run again to go on"
-        ) from error
-    finally:
-        sys.stdout.flush()
+class _ServerThread(threading.Thread):
+    """Daisy's server, in a thread: `run` is called with an observer that tells when it is up."""
+
+    def __init__(self, run: Callable[[Any], Any], observer: Any) -> None:
+        super().__init__(name="daisy-server", daemon=True)
+        self._run_server = run
+        self._observer = observer
+        self._up = threading.Event()
+        self._states: Any = None
+        self._error: BaseException | None = None
+        self.start()
+
+    def run(self) -> None:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)
+                self._states = self._run_server(self)
+        except BaseException as error:  # noqa: BLE001 (it is raised again by `result`)
+            self._error = error
+        finally:
+            self._up.set()
+
+    def wait_until_started(self) -> None:
+        self._up.wait()
+
+    def result(self) -> Mapping[str, Any]:
+        """Wait for the server's end; gives its states, or raises what ended it."""
+        self.join()
+        if self._error is None:
+            return dict(self._states)
+        if type(self._error).__name__ == "PanicException":
+            raise EnginePanicError(
+                f"Daisy's server broke down: {self._error}. What is done is kept: run again to go on"
+            ) from self._error
+        raise self._error
+
+    def on_start(self, states: Mapping[str, Any]) -> None:
+        self._observer.on_start(states)
+        self._up.set()
+
+    def on_progress(self, states: Mapping[str, Any]) -> None:
+        self._observer.on_progress(states)
+
+    def on_finish(self, states: Mapping[str, Any]) -> None:
+        self._observer.on_finish(states)

@@ -82,7 +82,10 @@ class WorkerSession:
         import daisy
 
         self.held = None
-        if error is not None:
+        if isinstance(error, KeyboardInterrupt):  # not the block's fault: no record, no attempt
+            block.status = daisy.BlockStatus.FAILED
+            self._end("interrupted")
+        elif error is not None:
             self._fail(block, "exception", error)
         elif block.status == daisy.BlockStatus.FAILED:
             self._fail(block, "exception", None, "the worker file set the block's status to FAILED")

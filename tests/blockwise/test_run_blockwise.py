@@ -338,15 +338,15 @@ def test_upstream_blocks_stream(line):
     def second(block):
         note(f"second-{number(block)}")
 
-    total, read, write = line(20)
+    total, read, write = line(60)
     upstream = blockflow.DaCapoBlockwiseTask(None, total, read, write, 1, process_function=first)
     assert blockflow.run_blockwise(
         None, total, read, write, 1, upstream_tasks=[upstream], process_function=second, run_dir="run"
     )
     order = notes()
-    assert len(order) == 40
-    assert all(order.index(f"first-{n}") < order.index(f"second-{n}") for n in range(20))
-    assert order.index("second-0") < order.index("first-19")
+    assert len(order) == 120
+    assert all(order.index(f"first-{n}") < order.index(f"second-{n}") for n in range(60))
+    assert order.index("second-0") < order.index("first-59")
 
 
 def test_what_depends_on_a_failed_block_is_orphaned_and_the_rest_goes_on(line):

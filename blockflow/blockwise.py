@@ -3,8 +3,6 @@
 Source of the signatures: `dacapo.blockwise`.
 """
 
-import hashlib
-import json
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -112,12 +110,14 @@ def run_blockwise(
         args,
         kwargs,
     )
+    outputs = _outputs(task)
     outcome = run_tasks(
         [task],
-        Path(options.run_dir) if options.run_dir is not None else _default_run_dir(task),
+        Path(options.run_dir) if options.run_dir is not None else _default_run_dir(task, outputs),
         name=task.name,
         compute=create_compute_context(options.compute_context),
         progress=progress_for(),
+        unknown_outputs=None if options.run_dir is not None or outputs else _unknown_outputs(task),
     )
     return outcome.complete
 
@@ -265,20 +265,32 @@ def _upstream(task: Any) -> BlockwiseTask:
     )
 
 
-def _default_run_dir(task: BlockwiseTask) -> Path:
-    """`blockflow_runs/STEM-HASH`, the same for the same worker file, name and outputs."""
-    outputs: Any = None
-    if task.worker_file is not None:
-        declare = load_worker_file(task.worker_file).arrays
-        if declare is not None:
-            outputs = sorted(
-                str(getattr(o, "path", o))
-                for o in declare(*task.args, **task.kwargs).get("outputs", {}).values()
-            )
-    if not outputs:
-        outputs = [list(task.args), task.kwargs]
-    identity = Recipe.of(file=str(task.worker_file), name=task.name, outputs=outputs)
-    digest = hashlib.sha256(json.dumps(identity.parts, sort_keys=True).encode()).hexdigest()
-    return (
-        Path("blockflow_runs") / f"{task.worker_file.stem if task.worker_file else task.name}-{digest[:10]}"
-    )
+#: where runs are that were not given a run_dir
+_RUNS = Path("blockflow_runs")
+
+
+def _outputs(task: BlockwiseTask) -> list[str]:
+    """The paths that the worker file says it writes."""
+    declare = load_worker_file(task.worker_file).arrays if task.worker_file is not None else None
+    if declare is None:
+        return []
+    try:
+        outputs = declare(*task.args, **task.kwargs).get("outputs", {})
+    except TypeError:
+        return []  # `run_tasks` says it with the cure
+    return sorted(str(getattr(output, "path", output)) for output in outputs.values())
+
+
+def _identity(task: BlockwiseTask, **more: Any) -> str:
+    stem = task.worker_file.stem if task.worker_file else task.name
+    return f"{stem}-{Recipe.of(file=str(task.worker_file), name=task.name, **more).hash[:10]}"
+
+
+def _default_run_dir(task: BlockwiseTask, outputs: list[str]) -> Path:
+    """`blockflow_runs/STEM-HASH`, the same for the same worker file, name and outputs (or, unknown, arguments)."""
+    return _RUNS / _identity(task, outputs=outputs or [list(task.args), task.kwargs])
+
+
+def _unknown_outputs(task: BlockwiseTask) -> Path:
+    """The file that stands for all that this worker file may write, whatever its arguments are."""
+    return _RUNS / f"{_identity(task)}.last"

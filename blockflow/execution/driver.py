@@ -5,6 +5,7 @@ import signal
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -22,10 +23,10 @@ from blockflow.execution.progress import Progress, Silent
 from blockflow.execution.run_directory import RunDirectory, TaskDirectory
 from blockflow.execution.session import WorkerSession, record_failed_worker
 from blockflow.execution.tracking import TrackingPlan, done_blocks, plan_tracking
-from blockflow.storage import generation, open_array
+from blockflow.storage import claim, open_array
 from blockflow.tasks import BlockwiseTask, PreparedTask, prepare
 from blockflow.utility.file_lock import FileLock
-from blockflow.utility.files import write_aside
+from blockflow.utility.files import read_json, write_aside, write_json
 
 __all__ = ["run_tasks"]
 
@@ -39,6 +40,7 @@ def run_tasks(
     num_workers: int | None = None,
     config: str | None = None,
     progress: Progress | None = None,
+    unknown_outputs: Path | None = None,
 ) -> Outcome:
     """Run tasks, with all that they depend on, to their end.
 
@@ -55,6 +57,9 @@ def run_tasks(
     config : str, optional
         The text of the config file, to be kept.
     progress : Progress, optional
+    unknown_outputs : Path, optional
+        A file that stands for what tasks without known outputs write, shared by the runs that may write it: a
+        run trusts its own marks only as long as no other has used the file.
 
     Returns
     -------
@@ -73,7 +78,7 @@ def run_tasks(
             _create_outputs(task)
             for path in task.outputs.values():
                 locks.enter_context(FileLock(Path(path) / ".blockflow-lock", f"output array {path}"))
-        return _run(run, prepared, compute, num_workers, progress)
+        return _run(run, prepared, compute, num_workers, progress, unknown_outputs)
 
 
 def _run(
@@ -82,10 +87,11 @@ def _run(
     compute: ComputeContext,
     num_workers: int | None,
     progress: Progress,
+    unknown_outputs: Path | None,
 ) -> Outcome:
     events = EventLog(run.events("driver"))
     events.write("run started", tasks=[task.name for task in prepared])
-    trackings = {task.name: _begin(run, task, compute, progress) for task in prepared}
+    trackings = {task.name: _begin(run, task, compute, progress, unknown_outputs) for task in prepared}
     _assign(run, prepared, trackings, compute, num_workers)
     run.about["tasks"] = [task.name for task in prepared]
     run.save()
@@ -136,16 +142,34 @@ def _create_outputs(task: PreparedTask) -> None:
             spec.create()
 
 
+def _claim_file(path: Path, writer: str) -> str:
+    """As `blockflow.storage.claim`, for outputs that are not known: `path` stands for them all."""
+    note = read_json(path) if path.exists() else {}
+    if note.get("writer") != writer:
+        note = {"writer": writer, "generation": uuid.uuid4().hex}
+        write_json(path, note)
+    return str(note["generation"])
+
+
 def _begin(
-    run: RunDirectory, task: PreparedTask, compute: ComputeContext, progress: Progress
+    run: RunDirectory,
+    task: PreparedTask,
+    compute: ComputeContext,
+    progress: Progress,
+    unknown_outputs: Path | None,
 ) -> TrackingPlan:
     """Make the task's folder, and find out what is done already."""
     directory = run.task(task.name)
     directory.tracking.mkdir(parents=True, exist_ok=True)
-    generations = {path: generation(open_array(path, "r+")) for path in task.outputs.values()}
+    writer = f"{run.path} {task.name}"
+    generations = {path: claim(open_array(path, "r+"), writer) for path in task.outputs.values()}
+    if not generations and unknown_outputs is not None:
+        generations = {"what this worker file writes": _claim_file(unknown_outputs, writer)}
     plan = plan_tracking(directory.tracking, task.recipe, task.grid, generations)
     for line in (*task.warnings, *plan.changes):
         progress.note(f"{task.name}: {line}")
+    if not compute.distribute_workers and task.task.num_workers > 1:
+        progress.note(f"{task.name}: the {compute.name} context has one worker, not {task.task.num_workers}")
     if not compute.can_kill and task.task.timeout is not None:
         progress.note(
             f"{task.name}: the {compute.name} context cannot end a block, so timeout {task.task.timeout:g} is not kept"

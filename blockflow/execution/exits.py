@@ -37,5 +37,7 @@ def classify_exit(code: int, last_event: Mapping[str, Any] | None) -> WorkerExit
         message = "left when asked to"
     else:
         message = f"ended with exit status {code}"
-    progressed = event in ("start", "done", "failed", "skipped") or (event == "left" and code == 0)
+    progressed = event in ("start", "done", "failed", "skipped", "interrupted")
+    if last_event and event == "left":
+        progressed = code == 0 or last_event["begun"] > 0
     return WorkerExit(finished=False, block=held, progressed=progressed, message=message)

@@ -83,7 +83,8 @@ class PlainProgress:
             counts = f"{done}/{state.total_block_count} done"
             if state.processing_count:
                 counts += f", {state.processing_count} running"
-            for count, word in ((state.failed_count, "failed"), (state.orphaned_count, "orphaned")):
+            undone = "left" if state.abandoned else "orphaned"  # Daisy calls what it gave up orphaned too
+            for count, word in ((state.failed_count, "failed"), (state.orphaned_count, undone)):
                 if count:
                     counts += f", {count} {word}"
             if self._printed.get(name) != counts:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from blockflow.errors import BlockflowError
 from blockflow.execution.assignment import Assignment, Calls
 from blockflow.execution.events import EventLog
 from blockflow.execution.journal import Journal, Mark
@@ -108,12 +109,20 @@ class WorkerSession:
                 )
 
     def is_committed(self) -> bool:
-        """Whether the block at hand has been written by this recipe to every output that is known."""
+        """Whether the block at hand has been written by this recipe to every output that is known.
+
+        Raises `BlockflowError` if no output is known.
+        """
+        if not self._outputs:
+            raise BlockflowError(
+                "is_committed cannot tell, since no outputs are known: define arrays(**kwargs) in the worker file, "
+                "or name the outputs in the config"
+            )
         return self._journal[self._index] == Mark.COMMITTED
 
     def close(self) -> None:
         """Say how the worker went, and stop listening."""
-        self._events.write("finished" if self.finished else "left")
+        self._events.write("finished" if self.finished else "left", begun=self.begun)
         self._stop_listening()
         self._events.close()
         self._journal.close()

@@ -222,7 +222,7 @@ def _valid_stores(folder: Path, generations: Mapping[str, str]) -> tuple[list[_S
         else:
             stores.append(store)
     return stores, [
-        f"{name} is another array than the one written before: its blocks are done again"
+        f"{name} is new, or another run has written it since: its blocks are done again"
         for name in sorted(lost)
     ]
 

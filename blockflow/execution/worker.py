@@ -6,7 +6,9 @@ the blocks do. A Python command that the worker file executes is run in this ver
 
 import os
 import runpy
+import shutil
 import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -18,7 +20,12 @@ from blockflow import compute
 from blockflow.errors import BlockflowError
 from blockflow.execution.assignment import Assignment, Calls
 from blockflow.execution.client import Client, standing_in
-from blockflow.execution.session import WorkerSession, record_failed_worker, session_of_process
+from blockflow.execution.session import (
+    WorkerSession,
+    current_session,
+    record_failed_worker,
+    session_of_process,
+)
 from blockflow.storage import use_lattice
 from blockflow.tasks import load_worker_file
 
@@ -122,23 +129,48 @@ def _loop_over(process_function: Callable[..., Any]) -> Callable[[], Any]:
 
 def _run_command(command: Sequence[str]) -> None:
     """Run a worker file's command: in this process if it is this Python, else as a child with Daisy's own client."""
-    if len(command) < 2 or command[0] != sys.executable or command[1].startswith("-"):
-        import subprocess
-
-        print(  # noqa: T201 (this is the worker's log)
-            f"blockflow: {command[0]} is not this Python, so it runs under Daisy's own client: failures of blocks are "
-            "recorded without traceback",
-            file=sys.stderr,
-            flush=True,
-        )
-        subprocess.run(command, check=True)
+    target = _python_target(command)
+    if target is None:
+        _run_foreign(command)
         return
-    with _arguments(command[1:]):
+    module, arguments = target
+    with _arguments(arguments):
         try:
-            runpy.run_path(command[1], run_name="__main__")
+            if module is not None:
+                runpy.run_module(module, run_name="__main__", alter_sys=True)
+            else:
+                runpy.run_path(arguments[0], run_name="__main__")
         except SystemExit as end:
             if end.code not in (None, 0):
                 raise BlockflowError(f"{' '.join(command)} ended with exit status {end.code}") from end
+
+
+def _python_target(command: Sequence[str]) -> tuple[str | None, list[str]] | None:
+    """Which module (or else script) a command runs with this very Python, and its `sys.argv`; `None` if it does not."""
+    if shutil.which(command[0]) != shutil.which(sys.executable):
+        return None
+    for place, part in enumerate(command[1:], start=1):
+        if part == "-m" and place + 1 < len(command):
+            return command[place + 1], list(command[place + 1 :])
+        if not part.startswith("-"):
+            return None, list(command[place:])
+        if part.strip("-uBOqIEsS"):  # an option that is not about how Python starts
+            return None
+    return None
+
+
+def _run_foreign(command: Sequence[str]) -> None:
+    """Run a command that is another program; when it ends well, no block was left for it."""
+    print(  # noqa: T201 (this is the worker's log)
+        f"blockflow: {command[0]} is not this Python, so it runs under Daisy's own client: a block that raises ends the "
+        "worker, and has no failure record",
+        file=sys.stderr,
+        flush=True,
+    )
+    subprocess.run(command, check=True)
+    session = current_session()
+    if session is not None:
+        session.finished = True
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Opening arrays by path, and the names that DaCapo's worker files use for it."""
 
+import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -16,7 +17,7 @@ from blockflow.storage.spec import OUR_ATTRIBUTE, ArraySpec
 __all__ = [
     "LocalArrayIdentifier",
     "array_stamp",
-    "generation",
+    "claim",
     "open_array",
     "open_from_identifier",
     "planned_arrays",
@@ -110,16 +111,15 @@ def _nearest(place: Path) -> str:
     return f"{parent} exists and holds: {', '.join(names) or 'nothing'}"
 
 
-def generation(array: Array) -> str:
-    """The stamp that an array was given when it was made, or is given now: another one is another array.
+def claim(array: Array, writer: str) -> str:
+    """Note who writes an array from now on; returns the stamp that it has while nobody else does.
 
-    `array` must be open for writing.
+    The stamp is a new one whenever the array is new or its last writer was another, so what a writer knows to
+    have written under an older stamp may not be there any more. `array` must be open for writing.
     """
     ours: dict[str, Any] = dict(array.data.attrs.get(OUR_ATTRIBUTE, {}))  # type: ignore[union-attr,arg-type]
-    if "generation" not in ours:
-        import uuid
-
-        ours["generation"] = uuid.uuid4().hex
+    if "generation" not in ours or ours.get("writer") != writer:
+        ours |= {"generation": uuid.uuid4().hex, "writer": writer}
         array.data.attrs[OUR_ATTRIBUTE] = ours  # type: ignore[union-attr]
     return str(ours["generation"])
 

@@ -1,5 +1,6 @@
 """From a task's description to all that must be known before it runs, checked. Nothing is written yet."""
 
+import inspect
 import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -100,7 +101,8 @@ def _load(task: BlockwiseTask) -> _Loaded:
             declared = worker_file.arrays(*task.args, **task.kwargs)
         except TypeError as error:
             raise WorkerFileError(
-                f"task {task.name}: {worker_file.path.name} does not take these arguments: {error}"
+                f"task {task.name}: {worker_file.path.name} does not take these arguments: {error}. Its arrays "
+                f"function is arrays{inspect.signature(worker_file.arrays)}"
             ) from error
         except StorageError as error:
             raise StorageError(f"task {task.name}: {error}") from error
@@ -213,13 +215,13 @@ def _check_on_voxels(grid: BlockGrid, array: Array, template: Roi, within: Roi) 
 def _check_coverage(grid: BlockGrid, name: str, array: Array) -> None:
     if grid.fit != "overhang" and not array.roi.contains(grid.covered):
         raise TaskError(
-            f"the blocks write {grid.covered}, but output {name} ({array.path}) covers only {array.roi}. "
+            f"the blocks write {grid.covered}, but output {name!r} ({array.path}) covers only {array.roi}. "
             f"Make the total ROI at most {array.roi.grow(*grid.context)} (it includes the context), or use fit "
             "'overhang', which cuts off what lies beyond"
         )
     if not array.roi.intersects(grid.covered):
         raise TaskError(
-            f"the blocks write {grid.covered}, and output {name} ({array.path}) covers {array.roi}: they do not meet"
+            f"the blocks write {grid.covered}, and output {name!r} ({array.path}) covers {array.roi}: they do not meet"
         )
 
 
@@ -245,7 +247,7 @@ def _check_write_units(grid: BlockGrid, name: str, array: Array) -> None:
         for begin, offset, size in zip(grid.origin, array.offset, unit, strict=True)
     )
     raise TaskError(
-        f"blocks that write {shape} from {grid.origin} on would share {kind}s of output {name} ({array.path}), whose "
+        f"blocks that write {shape} from {grid.origin} on would share {kind}s of output {name!r} ({array.path}), whose "
         f"{kind}s are {unit} from {array.offset} on, and lose each other's voxels. The nearest safe write ROI has "
         f"shape {safe}"
         + (f" and begins at {start}" if start != grid.origin else "")
@@ -258,9 +260,11 @@ def _check_writable(name: str, array: Array) -> None:
     while not place.exists():
         place = place.parent
     if not place.is_dir():
-        raise StorageError(f"output {name} ({array.path}): {place} is a file, so no array can be made there")
+        raise StorageError(
+            f"output {name!r} ({array.path}): {place} is a file, so no array can be made there"
+        )
     if not os.access(place, os.W_OK):
-        raise StorageError(f"output {name} ({array.path}): {place} is read-only for you")
+        raise StorageError(f"output {name!r} ({array.path}): {place} is read-only for you")
 
 
 def _check_existing(spec: ArraySpec) -> None:

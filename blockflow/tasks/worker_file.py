@@ -108,6 +108,8 @@ def load_worker_file(path: str | Path) -> WorkerFile:
     loader = _SourceLoader(name, str(path))
     spec = importlib.util.spec_from_file_location(name, path, loader=loader)
     module = importlib.util.module_from_spec(spec)  # type: ignore[arg-type]
+    if str(path.parent) not in sys.path:
+        sys.path.append(str(path.parent))  # the modules beside it, after all others
     sys.modules[name] = module
     try:
         loader.exec_module(module)

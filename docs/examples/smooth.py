@@ -19,7 +19,7 @@ read_write_conflict = False
 check_function = is_committed
 
 
-def arrays(input, output, radius=1, **storage):  # noqa: ARG001
+def arrays(input, output, radius=1, **storage):
     """What is read, and what is written. Blockflow makes the output if it is not there."""
     spec = spec_like(open_array(input), output, dtype=np.float32, **storage)
     return {"inputs": {"input": input}, "outputs": {"output": spec}}

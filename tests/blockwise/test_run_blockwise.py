@@ -138,7 +138,7 @@ def test_a_lost_output_is_made_again(volume, voxels, capfd):
     shutil.rmtree("out.zarr")
     assert blockflow.run_blockwise("threshold", None, voxels((16, 16, 16)), voxels((16, 16, 16)), **arguments)
     np.testing.assert_array_equal(zarr.open("out.zarr")[:], data > 4)
-    assert "another array than the one written before" in capfd.readouterr().err
+    assert "is new, or another run has written it since" in capfd.readouterr().err
 
 
 def test_a_worker_that_is_killed_is_replaced(line):
@@ -483,3 +483,164 @@ def test_nothing_warns(line):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert blockflow.run_blockwise(None, *line(2), 1, process_function=lambda block: None, run_dir="run")
+
+
+def test_two_runs_that_write_one_output_know_of_each_other(volume, voxels):
+    """Whichever run directory wrote last, a run never takes the other's voxels for its own."""
+    path, data = volume
+    block = voxels((16, 16, 16))
+    for threshold, run_dir in ((4, "one"), (6, "two"), (4, "one"), (6, "two")):
+        assert blockflow.run_blockwise(
+            "threshold", None, block, block, 1, input=path, output="out.zarr", threshold=threshold, run_dir=run_dir,
+            compute_context="serial",
+        )  # fmt: skip
+        np.testing.assert_array_equal(zarr.open("out.zarr")[:], data > threshold)
+
+
+def test_unknown_outputs_are_never_taken_for_done_after_other_arguments(line):
+    """A worker file that does not tell its outputs is run again when other arguments came between."""
+    Path("w.py").write_text(
+        "import blockflow\n"
+        "def spawn_worker(value):\n"
+        "    def loop():\n"
+        "        for block in blockflow.blocks():\n"
+        "            with open(f'out-{block.write_roi.offset[0]}', 'w') as file: file.write(str(value))\n"
+        "    return loop\n"
+    )
+    for value in (1, 2, 1):
+        assert blockflow.run_blockwise("w.py", *line(3), 1, value=value, compute_context="serial")
+        assert [Path(f"out-{n}").read_text() for n in range(3)] == [str(value)] * 3
+    Path("out-0").unlink()
+    assert blockflow.run_blockwise("w.py", *line(3), 1, value=1, compute_context="serial")
+    assert not Path("out-0").exists()  # done by the same recipe: not touched
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "[sys.executable, __file__, 'start-worker']",
+        "[sys.executable, '-u', __file__, 'start-worker']",
+        "[sys.executable, '-m', 'w', 'start-worker']",
+    ],
+)
+def test_a_python_command_runs_under_our_client(line, command, monkeypatch):
+    """However this Python is called, a block that raises is recorded and its worker lives on; neighbours import."""
+    Path("beside.py").write_text("BAD = 2\n")
+    Path("w.py").write_text(
+        "import sys, click, daisy\n"
+        "from beside import BAD\n"
+        "from blockflow.compute import create_compute_context\n"
+        "def spawn_worker():\n"
+        f"    return lambda: create_compute_context().execute({command})\n"
+        "@click.group()\n"
+        "def cli(): pass\n"
+        "@cli.command()\n"
+        "def start_worker():\n"
+        "    client = daisy.Client()\n"
+        "    while True:\n"
+        "        with client.acquire_block() as block:\n"
+        "            if block is None: break\n"
+        "            if block.write_roi.offset[0] == BAD: raise ValueError('bad')\n"
+        "if __name__ == '__main__': cli()\n"
+    )
+    assert blockflow.run_blockwise("w.py", *line(6), 1, 0, run_dir="run") is False
+    assert [(r.block, r.cause) for r in records("run")] == [(2, "exception")]
+    assert json.loads(Path("run/run.json").read_text())["results"]["w"]["done"] == 5
+
+
+def test_a_foreign_command_runs_under_daisys_own_client(line):
+    """A command that is another program may be the worker too; when all goes well nothing is recorded as failed."""
+    Path("loop.py").write_text(
+        "import daisy\n"
+        "client = daisy.Client()\n"
+        "while True:\n"
+        "    with client.acquire_block() as block:\n"
+        "        if block is None: break\n"
+        "        open(f'did-{block.write_roi.offset[0]}', 'w').close()\n"
+    )
+    Path("w.py").write_text(
+        "import sys\n"
+        "from blockflow.compute import current\n"
+        "def spawn_worker():\n"
+        "    return lambda: current().execute(['sh', '-c', f'{sys.executable} loop.py'])\n"
+    )
+    assert blockflow.run_blockwise("w.py", *line(5), 2, run_dir="run") is True
+    assert len(list(Path().glob("did-*"))) == 5
+    assert records("run") == []
+
+
+def test_a_file_written_for_dacapo_runs_after_its_imports_are_replaced(volume, voxels):
+    """A cli group, start_worker, start_worker_fn with return_io_loop, and a spawn_worker that executes a command."""
+    from blockflow.storage import LocalArrayIdentifier, open_array, spec_like
+
+    path, data = volume
+    spec_like(open_array(path), "out.zarr/labels").create()
+    Path("dacapo_worker.py").write_text(
+        "import sys\n"
+        "from pathlib import Path\n"
+        "import click\n"
+        "import daisy\n"
+        "from blockflow.compute import create_compute_context\n"
+        "from blockflow.storage import LocalArrayIdentifier\n"
+        "from blockflow.storage import open_from_identifier\n"
+        "\n"
+        "read_write_conflict: bool = False\n"
+        'fit: str = "shrink"\n'
+        "path = __file__\n"
+        "\n"
+        "@click.group()\n"
+        '@click.option("--log-level", default="INFO")\n'
+        "def cli(log_level):\n"
+        "    pass\n"
+        "\n"
+        "@cli.command()\n"
+        '@click.option("-ic", "--input_container", required=True, type=Path)\n'
+        '@click.option("-id", "--input_dataset", required=True, type=str)\n'
+        '@click.option("-oc", "--output_container", required=True, type=Path)\n'
+        '@click.option("-od", "--output_dataset", required=True, type=str)\n'
+        "def start_worker(input_container, input_dataset, output_container, output_dataset):\n"
+        "    return start_worker_fn(input_container, input_dataset, output_container, output_dataset)\n"
+        "\n"
+        "def start_worker_fn(input_container, input_dataset, output_container, output_dataset, return_io_loop=False):\n"
+        "    input_array = open_from_identifier(LocalArrayIdentifier(input_container, input_dataset))\n"
+        "    output_array = open_from_identifier(LocalArrayIdentifier(output_container, output_dataset))\n"
+        "    def io_loop():\n"
+        "        client = daisy.Client()\n"
+        "        while True:\n"
+        "            with client.acquire_block() as block:\n"
+        "                if block is None:\n"
+        "                    break\n"
+        "                output_array[block.write_roi] = input_array.to_ndarray(block.write_roi) * 2\n"
+        "    if return_io_loop:\n"
+        "        return io_loop\n"
+        "    io_loop()\n"
+        "\n"
+        "def spawn_worker(input_array_identifier, output_array_identifier):\n"
+        "    compute_context = create_compute_context()\n"
+        "    if not compute_context.distribute_workers:\n"
+        "        return start_worker_fn(\n"
+        "            input_array_identifier.container, input_array_identifier.dataset,\n"
+        "            output_array_identifier.container, output_array_identifier.dataset, return_io_loop=True)\n"
+        "    command = [sys.executable, path, 'start-worker',\n"
+        "        '--input_container', input_array_identifier.container,\n"
+        "        '--input_dataset', input_array_identifier.dataset,\n"
+        "        '--output_container', output_array_identifier.container,\n"
+        "        '--output_dataset', output_array_identifier.dataset]\n"
+        "    def run_worker():\n"
+        "        compute_context.execute(command)\n"
+        "    return run_worker\n"
+        "\n"
+        'if __name__ == "__main__":\n'
+        "    cli()\n"
+    )
+    total = open_array(path).roi
+    block = voxels((16, 16, 16))
+    source = LocalArrayIdentifier(Path(path).parent, Path(path).name)
+    target = LocalArrayIdentifier(Path("out.zarr"), "labels")
+    for context in ("local", "serial"):
+        zarr.open("out.zarr/labels", mode="r+")[:] = 0
+        assert blockflow.run_blockwise(
+            "dacapo_worker.py", total, block, block, 2, run_dir=f"run-{context}", compute_context=context,
+            input_array_identifier=source, output_array_identifier=target,
+        )  # fmt: skip
+        np.testing.assert_array_equal(zarr.open("out.zarr/labels")[:], data * 2)

@@ -55,9 +55,13 @@ def _make_marks(plan, grid):
     """Daisy's array of marks, as Daisy lays it out: C order, a cell per write ROI that the total ROI has room for."""
     folder = plan.tracking_path / "done"
     if not folder.exists():
-        shape = [-(-have // step) for have, step in zip(grid.total_roi.shape, grid.write_roi.shape, strict=True)]
+        shape = [
+            -(-have // step) for have, step in zip(grid.total_roi.shape, grid.write_roi.shape, strict=True)
+        ]
         zarr.create_group(plan.tracking_path)
-        array = zarr.create_array(folder, shape=shape, chunks=shape, dtype="u1", compressors=None, fill_value=0)
+        array = zarr.create_array(
+            folder, shape=shape, chunks=shape, dtype="u1", compressors=None, fill_value=0
+        )
         array[...] = 9  # what lies beyond the grid is Daisy's own business
         array[tuple(slice(0, count) for count in grid.shape)] = 0
     return zarr.open_array(folder, mode="r+")
@@ -351,7 +355,9 @@ def test_marks_in_an_unknown_way_are_refused(tmp_path, way):
         plan.tracking_path / "done",
         **({"shape": (4,), "chunks": (4,), "dtype": "u1", "compressors": None, "fill_value": 0} | way),
     )
-    with pytest.raises(RunDirectoryError, match="Daisy keeps its marks in a way that this blockflow cannot read"):
+    with pytest.raises(
+        RunDirectoryError, match="Daisy keeps its marks in a way that this blockflow cannot read"
+    ):
         plan_tracking(tmp_path, _recipe(grid), grid, {})
 
 
@@ -506,7 +512,9 @@ def test_a_million_blocks_are_no_loop(tmp_path, monkeypatch):
 
     def steps(length):
         small, large = (
-            BlockGrid(Roi((0, 0, 0), (size,) * 3), Roi((0, 0, 0), (1,) * 3), Roi((0, 0, 0), (1,) * 3), "shrink")
+            BlockGrid(
+                Roi((0, 0, 0), (size,) * 3), Roi((0, 0, 0), (1,) * 3), Roi((0, 0, 0), (1,) * 3), "shrink"
+            )
             for size in (length - 1, length)
         )
         folder = tmp_path / str(length)

@@ -16,7 +16,7 @@ from blockflow.storage import (
     LocalArrayIdentifier,
     VolumeMetadata,
     array_stamp,
-    generation,
+    claim,
     open_array,
     open_from_identifier,
     planned_arrays,
@@ -177,13 +177,13 @@ def test_a_generation_is_of_one_array_only(tmp_path, zarr_format):
     spec = _spec(tmp_path / "a", zarr_format=zarr_format)
     spec.create()
     array = open_array(spec.path, "r+")
-    first = generation(array)
+    first = claim(array, "me")
     array[array.roi] = 1
-    assert generation(open_array(spec.path, "r+")) == first
+    assert claim(open_array(spec.path, "r+"), "me") == first
     (tmp_path / "a").rename(tmp_path / "old")
     spec.create()
-    assert generation(open_array(spec.path, "r+")) != first
-    assert generation(open_array(tmp_path / "old", "r+")) == first
+    assert claim(open_array(spec.path, "r+"), "me") != first
+    assert claim(open_array(tmp_path / "old", "r+"), "me") == first
 
 
 @FORMATS
@@ -196,8 +196,8 @@ def test_an_array_of_others_gets_a_generation_once(tmp_path, zarr_format):
         attributes={"voxel_size": [3]},
         zarr_format=zarr_format,
     )
-    first = generation(open_array(tmp_path / "a", "r+"))
+    first = claim(open_array(tmp_path / "a", "r+"), "me")
     reopened = open_array(tmp_path / "a", "r+")
-    assert generation(reopened) == first
+    assert claim(reopened, "me") == first
     assert reopened.voxel_size == Coordinate(3)
     assert np.array_equal(reopened.to_ndarray(), np.zeros(4))

@@ -157,7 +157,7 @@ def test_writing_beyond_the_output_is_refused(house, fit):
     """Blocks that would write outside of the output are refused with both ROIs and the largest total ROI."""
     with pytest.raises(
         TaskError,
-        match=r"task task: the blocks write \[0:50\].*output output .*out\) covers only \[0:40\]"
+        match=r"task task: the blocks write \[0:50\].*output 'output' .*out\) covers only \[0:40\]"
         r".*at most \[-2:42\].*'overhang'",
     ):
         prepare([house.task(before=2, total_roi=Roi((-2,), (54,)), fit=fit)])
@@ -250,7 +250,7 @@ def test_blocks_that_share_a_write_unit_are_refused_with_a_safe_shape(house, lay
 
     with pytest.raises(
         TaskError,
-        match=rf"task task: blocks that write \(10,?\).*would share {kind}s of output output"
+        match=rf"task task: blocks that write \(10,?\).*would share {kind}s of output 'output'"
         r".*shape \(8,?\); or store",
     ):
         prepare([task((10,))])
@@ -369,7 +369,7 @@ def test_an_output_below_a_file_is_refused(house):
 def test_an_output_in_a_read_only_folder_is_refused(house, monkeypatch):
     """An output where one may not write is refused before anything runs."""
     monkeypatch.setattr(os, "access", lambda path, mode: False)
-    with pytest.raises(StorageError, match=rf"output output .*{house.folder} is read-only for you"):
+    with pytest.raises(StorageError, match=rf"output 'output' .*{house.folder} is read-only for you"):
         prepare([house.task()])
 
 

@@ -139,7 +139,10 @@ class WorkerSession:
         if self.held is None or not self._uncommitted:
             return
         path = os.path.realpath(array.path)
-        if path in self._uncommitted and roi.contains(self.held.write_roi.intersect(array.roi)):
+        needed = self.held.write_roi.intersect(
+            array.roi
+        )  # empty where an overhanging block is beside the array
+        if path in self._uncommitted and (needed.empty or roi.contains(needed)):
             self._uncommitted.discard(path)
             if not self._uncommitted:
                 self._journal.mark(self._index, Mark.COMMITTED)

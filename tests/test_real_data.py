@@ -32,7 +32,7 @@ tasks:
 
 @pytest.mark.skipif(not DATA.exists(), reason="SKIPPED: the real volume is not beside this checkout")
 def test_copy_and_threshold_of_a_real_segmentation_are_equal_voxel_for_voxel():
-    """512^3 real labels through `blockflow run`, two tasks, the second on the output of the first: every voxel as in the whole volume."""
+    """512^3 real labels through `blockflow run`, two tasks in a row: every voxel as in the whole volume."""
     from click.testing import CliRunner
 
     from blockflow.cli import cli

@@ -15,7 +15,7 @@ sys.path[:] = [
 
 import importlib.util
 from collections.abc import Callable, Mapping
-from importlib.machinery import ModuleSpec
+from pathlib import Path
 from typing import Any
 
 import click
@@ -26,34 +26,37 @@ from blockflow import compute
 from blockflow.errors import TaskError
 from blockflow.execution.client import is_committed
 from blockflow.storage import open_array, spec_like
+from blockflow.tasks import load_module
 
 fit = "shrink"
 read_write_conflict = False
 check_function = is_committed
 
 
-def find_module(model: str, folder: str) -> ModuleSpec:
-    """The module of `module:name`, installed or in `folder`; it is found, not loaded."""
+def model_file(model: str, folder: str) -> Path | None:
+    """The file of the module of `module:name`, if it has one: in `folder`, or else installed."""
     module, colon, _ = model.partition(":")
     if not colon:
         raise TaskError(f"model {model!r} must be given as module:name")
-    if folder not in sys.path:
-        sys.path.append(folder)
+    beside = Path(folder, f"{module}.py").absolute()
+    if beside.is_file():
+        return beside
     found = importlib.util.find_spec(module)
     if found is None:
         raise TaskError(f"model {model!r}: there is no module {module!r}, neither installed nor in {folder}")
-    return found
+    return Path(found.origin) if found.has_location and found.origin else None
 
 
 def load_model(model: str, folder: str) -> Callable[[np.ndarray], np.ndarray]:
     """The callable that `module:name` names."""
-    origin = find_module(model, folder).origin
+    file = model_file(model, folder)
     module, _, name = model.partition(":")
-    found: Any = importlib.import_module(module)
+    beside = file is not None and file.parent == Path(folder).absolute()
+    found: Any = load_module(file) if file is not None and beside else importlib.import_module(module)
     for part in name.split("."):
         found = getattr(found, part, None)
     if not callable(found):
-        raise TaskError(f"model {model!r}: {origin} has no callable {name!r}")
+        raise TaskError(f"model {model!r}: {file or module} has no callable {name!r}")
     return found  # type: ignore[no-any-return]
 
 
@@ -67,7 +70,7 @@ def arrays(
     **storage: Any,
 ) -> Mapping[str, Any]:
     """What is read and written, and the model's file, which decides the voxels as this file does."""
-    code = find_module(model, folder).origin
+    code = model_file(model, folder)
     spec = spec_like(open_array(input), output, dtype=dtype, channels=channels, **storage)
     return {"inputs": {"input": input}, "outputs": {"output": spec}, "files": [code] if code else []}
 

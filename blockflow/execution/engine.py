@@ -76,6 +76,7 @@ def serve(pipeline: Any, observer: Any, when_started: Callable[[], None]) -> Map
     server = daisy.v2.Server()
     thread = _ServerThread(
         lambda watch: server.run_blockwise(pipeline, progress=watch, host="127.0.0.1", summary=False),
+        pipeline,
         observer,
     )
     thread.wait_until_started()
@@ -110,6 +111,7 @@ def serve_in_process(
         task.process_function = spawn_function(task.task_id)
     thread = _ServerThread(
         lambda watch: _daisy._run_distributed_server(pipeline, None, watch, host="127.0.0.1")[0],
+        pipeline,
         observer,
     )
     thread.wait_until_started()
@@ -136,11 +138,15 @@ def serve_in_process(
 
 
 class _ServerThread(threading.Thread):
-    """Daisy's server, in a thread: `run` is called with an observer that tells when it is up."""
+    """Daisy's server, in a thread: `run` is called with an observer that tells when it is up.
 
-    def __init__(self, run: Callable[[Any], Any], observer: Any) -> None:
+    `observer` is told of the tasks in the order of the pipeline.
+    """
+
+    def __init__(self, run: Callable[[Any], Any], pipeline: Any, observer: Any) -> None:
         super().__init__(name="daisy-server", daemon=True)
         self._run_server = run
+        self._names = [task.task_id for task in pipeline.tasks]
         self._observer = observer
         self._up = threading.Event()
         self._states: Any = None
@@ -172,11 +178,14 @@ class _ServerThread(threading.Thread):
         raise self._error
 
     def on_start(self, states: Mapping[str, Any]) -> None:
-        self._observer.on_start(states)
+        self._observer.on_start(self._in_order(states))
         self._up.set()
 
     def on_progress(self, states: Mapping[str, Any]) -> None:
-        self._observer.on_progress(states)
+        self._observer.on_progress(self._in_order(states))
 
     def on_finish(self, states: Mapping[str, Any]) -> None:
-        self._observer.on_finish(states)
+        self._observer.on_finish(self._in_order(states))
+
+    def _in_order(self, states: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: states[name] for name in self._names}

@@ -146,7 +146,7 @@ def _run_command(command: Sequence[str]) -> None:
 
 
 def _python_target(command: Sequence[str]) -> tuple[str | None, list[str]] | None:
-    """Which module (or else script) a command runs with this very Python, and its `sys.argv`; `None` if it does not."""
+    """The module (or `None`) and the `sys.argv` of a command that is this very Python; `None` if it is another."""
     if shutil.which(command[0]) != shutil.which(sys.executable):
         return None
     for place, part in enumerate(command[1:], start=1):

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
         bundled_worker_files,
         call_check,
         find_worker_file,
+        load_module,
         load_worker_file,
     )
 
@@ -29,6 +30,7 @@ __all__ = [
     "call_check",
     "find_worker_file",
     "in_order",
+    "load_module",
     "load_worker_file",
     "prepare",
 ]
@@ -47,6 +49,7 @@ __getattr__ = lazy_names(
         "call_check": "blockflow.tasks.worker_file",
         "find_worker_file": "blockflow.tasks.worker_file",
         "in_order": "blockflow.tasks.task",
+        "load_module": "blockflow.tasks.worker_file",
         "load_worker_file": "blockflow.tasks.worker_file",
         "prepare": "blockflow.tasks.prepared",
     },

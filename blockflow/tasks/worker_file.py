@@ -15,7 +15,14 @@ from typing import Any
 from blockflow.errors import WorkerFileError
 from blockflow.tasks.task import Check
 
-__all__ = ["WorkerFile", "bundled_worker_files", "call_check", "find_worker_file", "load_worker_file"]
+__all__ = [
+    "WorkerFile",
+    "bundled_worker_files",
+    "call_check",
+    "find_worker_file",
+    "load_module",
+    "load_worker_file",
+]
 
 
 def _bundled_folder() -> Path:
@@ -87,42 +94,56 @@ class _SourceLoader(SourceFileLoader):
         return self.source_to_code(self.get_data(path), path)
 
 
-def load_worker_file(path: str | Path) -> WorkerFile:
-    """Run a worker file's top level under a private module name of its own.
+def load_module(path: str | Path) -> ModuleType:
+    """Run a Python file as a module under a private name of its own, whatever was loaded before.
 
-    The module is pickled by value, so its functions can travel to processes that have not loaded it.
+    Modules beside it can be imported. It is pickled by value, so its functions can travel to processes that
+    have not loaded it.
+
+    Raises
+    ------
+    WorkerFileError
+        If the file cannot be run, with its own traceback.
+    """
+    import cloudpickle
+
+    path = Path(path).absolute()
+    if not path.is_file():
+        raise WorkerFileError(f"{path}: there is no such file")
+    if path.suffix != ".py":
+        raise WorkerFileError(f"{path}: not a Python file (its name must end in .py)")
+    name = f"_blockflow_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
+    loader = _SourceLoader(name, str(path))
+    spec = importlib.util.spec_from_file_location(name, path, loader=loader)
+    module = importlib.util.module_from_spec(spec)  # type: ignore[arg-type]
+    if str(path.parent) not in sys.path:
+        sys.path.append(str(path.parent))  # for the modules beside it, after all others
+    sys.modules[name] = module
+    try:
+        loader.exec_module(module)
+    except (Exception, SystemExit):  # noqa: BLE001 (whatever the file raises is shown)
+        del sys.modules[name]
+        raise WorkerFileError(f"{path} cannot be loaded:\n{_own_traceback()}") from None
+    cloudpickle.register_pickle_by_value(module)
+    return module
+
+
+def load_worker_file(path: str | Path) -> WorkerFile:
+    """Load a worker file, as `load_module` does.
 
     Raises
     ------
     WorkerFileError
         If the file cannot be run (with its own traceback) or has no `spawn_worker`.
     """
-    import cloudpickle
-
     path = Path(path).absolute()
-    if not path.is_file():
-        raise WorkerFileError(f"worker file {path}: there is no such file")
-    name = f"_blockflow_worker_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
-    if path.suffix != ".py":
-        raise WorkerFileError(f"worker file {path}: not a Python file (its name must end in .py)")
-    loader = _SourceLoader(name, str(path))
-    spec = importlib.util.spec_from_file_location(name, path, loader=loader)
-    module = importlib.util.module_from_spec(spec)  # type: ignore[arg-type]
-    if str(path.parent) not in sys.path:
-        sys.path.append(str(path.parent))  # the modules beside it, after all others
-    sys.modules[name] = module
-    try:
-        loader.exec_module(module)
-    except (Exception, SystemExit):  # noqa: BLE001 (whatever the file raises is shown)
-        del sys.modules[name]
-        raise WorkerFileError(f"worker file {path} cannot be loaded:\n{_own_traceback()}") from None
+    module = load_module(path)
     if not callable(getattr(module, "spawn_worker", None)):
-        del sys.modules[name]
+        del sys.modules[module.__name__]
         raise WorkerFileError(
             f"worker file {path} defines no spawn_worker. Add `def spawn_worker(**kwargs)` that returns a function "
             "without arguments which does blocks"
         )
-    cloudpickle.register_pickle_by_value(module)
     return WorkerFile(path, module)
 
 

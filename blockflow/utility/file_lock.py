@@ -133,7 +133,7 @@ class FileLock:
         while not self._released.wait(self._renew_every):
             with suppress(
                 OSError
-            ):  # the file system does not answer, or we release just now: the next time will tell
+            ):  # we release just now, or the file system does not answer: then the next time
                 if not self._is_ours():
                     return
                 os.utime(self._path)

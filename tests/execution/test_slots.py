@@ -1,5 +1,6 @@
 """Slots: one block at a time, and nobody waits for the dead."""
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -72,8 +73,6 @@ def _answer(process):
 
 def _is_free(path):
     """Whether the slot could be taken now, by a look that does not wait."""
-    import fcntl
-
     file = os.open(path, os.O_RDWR)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

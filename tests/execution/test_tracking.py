@@ -469,7 +469,7 @@ def test_a_replaced_output_has_everything_to_do_and_says_so(tmp_path):
         _do_all(plan_tracking(tmp_path, _recipe(grid, parameter), grid, {"a": "1", "b": "1"}), grid)
     plan = plan_tracking(tmp_path, _recipe(grid, 0), grid, {"a": "1", "b": "2"})
     assert plan.to_do == 4
-    assert list(plan.changes) == ["b is another array than the one written before: its blocks are done again"]
+    assert list(plan.changes) == ["b is new, or another run has written it since: its blocks are done again"]
     assert plan_tracking(tmp_path, _recipe(grid, 1), grid, {"a": "1", "b": "2"}).to_do == 4
 
 

@@ -115,7 +115,7 @@ def test_an_error_in_the_file_is_shown_with_its_own_traceback(tmp_path, text, li
     with pytest.raises(WorkerFileError) as caught:
         load_worker_file(path)
     message = str(caught.value)
-    assert f"worker file {path} cannot be loaded:" in message
+    assert f"{path} cannot be loaded:" in message
     assert f'File "{path}", line {line}' in message
     assert error in message
     assert "importlib" not in message

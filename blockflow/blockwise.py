@@ -13,7 +13,15 @@ from funlib.geometry import Roi
 
 from blockflow.compute import create_compute_context
 from blockflow.errors import TaskError
-from blockflow.tasks import BlockwiseTask, Check, Recipe, call_check, find_worker_file, load_worker_file
+from blockflow.tasks import (
+    BlockwiseTask,
+    Check,
+    Recipe,
+    call_check,
+    find_worker_file,
+    load_worker_file,
+    prepare,
+)
 
 if TYPE_CHECKING:
     import daisy
@@ -93,7 +101,7 @@ def run_blockwise(
     BlockflowError
         If something is wrong with the arguments, before anything has run.
     """
-    from blockflow.execution.driver import run_tasks
+    from blockflow.execution.driver import run_prepared
     from blockflow.execution.progress import progress_for
 
     options = _Options.take_from(kwargs)
@@ -110,9 +118,10 @@ def run_blockwise(
         args,
         kwargs,
     )
-    outputs = _outputs(task)
-    outcome = run_tasks(
-        [task],
+    prepared = prepare([task])
+    outputs = sorted(prepared[-1].outputs.values())
+    outcome = run_prepared(
+        prepared,
         Path(options.run_dir) if options.run_dir is not None else _default_run_dir(task, outputs),
         name=task.name,
         compute=create_compute_context(options.compute_context),
@@ -267,18 +276,6 @@ def _upstream(task: Any) -> BlockwiseTask:
 
 #: where runs are that were not given a run_dir
 _RUNS = Path("blockflow_runs")
-
-
-def _outputs(task: BlockwiseTask) -> list[str]:
-    """The paths that the worker file says it writes."""
-    declare = load_worker_file(task.worker_file).arrays if task.worker_file is not None else None
-    if declare is None:
-        return []
-    try:
-        outputs = declare(*task.args, **task.kwargs).get("outputs", {})
-    except TypeError:
-        return []  # `run_tasks` says it with the cure
-    return sorted(str(getattr(output, "path", output)) for output in outputs.values())
 
 
 def _identity(task: BlockwiseTask, **more: Any) -> str:

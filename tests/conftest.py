@@ -1,17 +1,9 @@
 """What the tests share: small volumes, and runs that leave nothing behind."""
 
-import os
-from pathlib import Path
-
 import numpy as np
 import pytest
 import zarr
 from funlib.geometry import Roi
-
-from blockflow.execution.assignment import Assignment
-from blockflow.execution.failures import FailureRecord
-from blockflow.execution.look import failures_of
-from blockflow.execution.run_directory import RunDirectory
 
 
 @pytest.fixture(autouse=True)
@@ -52,36 +44,3 @@ def line():
         return Roi((0,), (count,)), Roi((0,), (1,)), Roi((0,), (1,))
 
     return rois
-
-
-def records(run: str | Path, task: str | None = None) -> list[FailureRecord]:
-    """The failure records of the last session."""
-    return list(failures_of(Path(run), task))
-
-
-def events(run: str | Path, process: str) -> list[dict]:
-    """The events of the processes of the last session whose name begins so."""
-    import json
-
-    directory = RunDirectory.open(Path(run))
-    files = sorted((directory.path / "events").glob(f"{directory.session}.{process}*.jsonl"))
-    return [json.loads(text) for file in files for text in file.read_text().splitlines()]
-
-
-def assignment(run: str | Path, task: str) -> Assignment:
-    """What the workers of a task were told in the last session."""
-    return Assignment.load(Path(run) / "tasks" / task / "task.json")
-
-
-def processes_of(run: str | Path) -> list[int]:
-    """The processes that name the run directory on their command line or in their environment."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and int(entry.name) != os.getpid():
-            try:
-                command = (entry / "cmdline").read_bytes()
-            except OSError:
-                continue
-            if str(run).encode() in command:
-                found.append(int(entry.name))
-    return found

@@ -27,13 +27,14 @@ def command(config: Path, overrides: tuple[str, ...], quiet: bool) -> int:  # no
     """
     from blockflow.compute import create_compute_context
     from blockflow.config import build_tasks, load_config
-    from blockflow.execution.driver import run_tasks
+    from blockflow.execution.driver import run_prepared
     from blockflow.execution.progress import Silent, progress_for
+    from blockflow.tasks import prepare
 
     loaded = load_config(config, overrides)
     compute = loaded.config.compute
-    outcome = run_tasks(
-        build_tasks(loaded),
+    outcome = run_prepared(
+        prepare(build_tasks(loaded)),
         loaded.run_dir,
         name=loaded.name,
         compute=create_compute_context(compute.context),

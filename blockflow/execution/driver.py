@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any, Self
@@ -24,15 +24,15 @@ from blockflow.execution.run_directory import RunDirectory, TaskDirectory
 from blockflow.execution.session import WorkerSession, record_failed_worker
 from blockflow.execution.tracking import TrackingPlan, done_blocks, plan_tracking
 from blockflow.storage import claim, open_array
-from blockflow.tasks import BlockwiseTask, PreparedTask, prepare
+from blockflow.tasks import PreparedTask
 from blockflow.utility.file_lock import FileLock
 from blockflow.utility.files import read_json, write_aside, write_json
 
-__all__ = ["run_tasks"]
+__all__ = ["run_prepared"]
 
 
-def run_tasks(
-    tasks: Iterable[BlockwiseTask],
+def run_prepared(
+    prepared: Sequence[PreparedTask],
     run_dir: Path,
     *,
     name: str,
@@ -42,11 +42,12 @@ def run_tasks(
     progress: Progress | None = None,
     unknown_outputs: Path | None = None,
 ) -> Outcome:
-    """Run tasks, with all that they depend on, to their end.
+    """Run prepared tasks to their end.
 
     Parameters
     ----------
-    tasks : iterable of BlockwiseTask
+    prepared : sequence of PreparedTask
+        As `blockflow.tasks.prepare` gives them: each after those that it depends on.
     run_dir : Path
         The run directory: new, or one to go on with.
     name : str
@@ -72,7 +73,6 @@ def run_tasks(
         If the run cannot begin; then no voxel has been written.
     """
     progress = progress or Silent()
-    prepared = prepare(tasks)
     with RunDirectory.begin(run_dir, name, config) as run, ExitStack() as locks:
         for task in prepared:
             _create_outputs(task)

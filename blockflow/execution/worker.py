@@ -162,8 +162,8 @@ def _python_target(command: Sequence[str]) -> tuple[str | None, list[str]] | Non
 def _run_foreign(command: Sequence[str]) -> None:
     """Run a command that is another program; when it ends well, no block was left for it."""
     print(  # noqa: T201 (this is the worker's log)
-        f"blockflow: {command[0]} is not this Python, so it runs under Daisy's own client: a block that raises ends the "
-        "worker, and has no failure record",
+        f"blockflow: {command[0]} is not this Python, so it runs under Daisy's own client: a block that raises ends "
+        "the worker, and has no failure record",
         file=sys.stderr,
         flush=True,
     )

@@ -131,9 +131,8 @@ class FileLock:
 
     def _renew(self) -> None:
         while not self._released.wait(self._renew_every):
-            with suppress(
-                OSError
-            ):  # we release just now, or the file system does not answer: then the next time
+            # an error: we release just now, or the file system does not answer, and the next time it may
+            with suppress(OSError):
                 if not self._is_ours():
                     return
                 os.utime(self._path)

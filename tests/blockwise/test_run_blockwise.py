@@ -11,8 +11,8 @@ import daisy
 import numpy as np
 import pytest
 import zarr
-from conftest import assignment, events, records
 from funlib.geometry import Roi
+from traces import assignment, events, records
 
 import blockflow
 from blockflow.errors import TaskError, WorkerFileError

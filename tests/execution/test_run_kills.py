@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import zarr
-from conftest import events, processes_of, records
+from traces import events, processes_of, records
 
 _SCRIPT = """
 import time

@@ -1,5 +1,6 @@
 """Locks: one holder at a time, whoever comes and goes, however it goes."""
 
+import fcntl
 import json
 import os
 import signal
@@ -196,6 +197,25 @@ def test_one_that_was_late_does_not_remove_the_new_holders_lock(lock, tmp_path, 
     with pytest.raises(LockedError):
         late.acquire()
     assert lock.holder() is not None
+
+
+def test_nobody_else_may_remove_a_dead_ones_lock_during_the_last_look(lock, tmp_path, monkeypatch):
+    """From the last look at a dead holder to the removal of its file the file is locked in the kernel."""
+    _write_holder(tmp_path / "lock", process_started="never")
+    look, locked = lock.holder, []
+
+    def look_for_locks():
+        with (tmp_path / "lock").open() as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                locked.append(False)
+            except BlockingIOError:
+                locked.append(True)
+        return look()
+
+    monkeypatch.setattr(lock, "holder", look_for_locks)
+    lock.acquire()
+    assert locked == [False, True]
 
 
 @pytest.mark.parametrize("noticed", [True, False])

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import zarr
-from conftest import records
+from traces import records
 
 import blockflow
 from blockflow.errors import StorageError, TaskError

@@ -14,6 +14,8 @@ _COMMANDS = {
     "run": "Run a config file to its end, or go on with a run.",
     "status": "Say how far a run has got.",
     "failures": "Say which blocks of a run failed, and why.",
+    "retry": "Try the failed blocks of a run again.",
+    "reset": "Let the next run do blocks again that are done.",
     "array": "Look at an array: its metadata, or a slice as a picture.",
     "sample": "Make a small sample volume to try things on.",
     "schema": "Print the JSON Schema of config files, for editors.",

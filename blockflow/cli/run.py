@@ -1,10 +1,16 @@
 """`blockflow run`."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-__all__ = ["command"]
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from blockflow.execution.failures import FailureRecord
+
+__all__ = ["command", "run_config"]
 
 DONE, SOME_FAILED, INTERRUPTED = 0, 1, 130
 
@@ -25,6 +31,13 @@ def command(config: Path, overrides: tuple[str, ...], quiet: bool) -> int:  # no
     Blocks that are done by the same recipe are skipped. Exit status: 0 all blocks are done, 1 some are not,
     2 the config or the usage is wrong, 130 interrupted.
     """
+    return run_config(config, overrides, quiet=quiet)
+
+
+def run_config(
+    config: Path, overrides: "Sequence[str]", *, quiet: bool, failed: "Sequence[FailureRecord]" = ()
+) -> int:
+    """Run a config, say how it went, and give the exit status; `failed` as for `run_prepared`."""
     from blockflow.compute import create_compute_context
     from blockflow.config import build_tasks, load_config
     from blockflow.execution.driver import run_prepared
@@ -37,9 +50,11 @@ def command(config: Path, overrides: tuple[str, ...], quiet: bool) -> int:  # no
         prepare(build_tasks(loaded)),
         loaded.run_dir,
         name=loaded.name,
-        compute=create_compute_context(compute.context),
+        compute=create_compute_context({"context": compute.context, "memory": compute.memory}),
         num_workers=compute.num_workers,
         config=loaded.text,
+        origin={"config": str(loaded.path), "overrides": list(loaded.overrides)},
+        failed=failed,
         progress=Silent() if quiet else progress_for(),
     )
     click.echo(f"{loaded.name}: {outcome.word}")

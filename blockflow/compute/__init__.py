@@ -1,12 +1,7 @@
 """Where workers run: in this process, on this machine, and how worker files hand over a command."""
 
-from blockflow.compute.context import (
-    ComputeContext,
-    WorkerHandle,
-    create_compute_context,
-    current,
-    run_commands_with,
-)
+from blockflow.compute.choice import create_compute_context, current
+from blockflow.compute.context import ComputeContext, WorkerHandle, run_commands_with
 from blockflow.compute.local import LocalContext
 from blockflow.compute.serial import SerialContext
 

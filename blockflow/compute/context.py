@@ -1,19 +1,16 @@
-"""The interface of a compute context, and which one is in force."""
+"""The interface of a compute context."""
 
 import json
-import os
 import subprocess
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
-from blockflow.errors import ConfigError
-
-__all__ = ["ComputeContext", "WorkerHandle", "create_compute_context", "current", "run_commands_with"]
+__all__ = ["ENVIRONMENT", "ComputeContext", "WorkerHandle", "run_commands_with"]
 
 #: tells a worker process which compute context it runs in
-_ENVIRONMENT = "BLOCKFLOW_COMPUTE"
+ENVIRONMENT = "BLOCKFLOW_COMPUTE"
 
 _run_command: Callable[[Sequence[str]], None] | None = None
 
@@ -27,6 +24,9 @@ class WorkerHandle(Protocol):
     def kill(self) -> None:
         """End it, and all that it started, at once."""
 
+    def resident_memory(self) -> int:
+        """Bytes of main memory that it and all that it started hold now; 0 if it has ended."""
+
     def ask_to_leave(self) -> None:
         """Let it finish the block at hand and leave."""
 
@@ -35,12 +35,20 @@ class ComputeContext(ABC):
     """How the workers of a task come to life.
 
     `distribute_workers` says whether workers are processes of their own; `can_kill` whether a worker that
-    hangs can be ended.
+    hangs, or takes too much memory, can be ended.
+
+    Parameters
+    ----------
+    memory : int, optional
+        Bytes of main memory that one worker may hold. `None`: any amount.
     """
 
     name: ClassVar[str]
     distribute_workers: ClassVar[bool]
     can_kill: ClassVar[bool]
+
+    def __init__(self, memory: int | None = None) -> None:
+        self.memory = memory
 
     @abstractmethod
     def start_worker(self, command: Sequence[str], environment: Mapping[str, str], log: Path) -> WorkerHandle:
@@ -48,11 +56,11 @@ class ComputeContext(ABC):
 
     def to_json(self) -> dict[str, Any]:
         """What `create_compute_context` makes this context from."""
-        return {"context": self.name}
+        return {"context": self.name} | ({} if self.memory is None else {"memory": self.memory})
 
     def environment(self) -> dict[str, str]:
         """What a worker process needs in its environment so that `current` finds this context."""
-        return {_ENVIRONMENT: json.dumps(self.to_json())}
+        return {ENVIRONMENT: json.dumps(self.to_json())}
 
     @property
     def device(self) -> str:
@@ -83,32 +91,3 @@ def run_commands_with(runner: Callable[[Sequence[str]], None] | None) -> None:
     """Let `runner` run what worker files `execute` from now on (`None`: a plain child process)."""
     global _run_command  # noqa: PLW0603 (one process, one worker)
     _run_command = runner
-
-
-def create_compute_context(spec: "str | Mapping[str, Any] | ComputeContext | None" = None) -> ComputeContext:
-    """The compute context that `spec` names: `serial`, `local`, a mapping with `context`, or one itself.
-
-    Without `spec`, the one in force. Raises `ConfigError` for any other.
-    """
-    from blockflow.compute.local import LocalContext
-    from blockflow.compute.serial import SerialContext
-
-    if spec is None:
-        return current()
-    if isinstance(spec, ComputeContext):
-        return spec
-    options = {"context": spec} if isinstance(spec, str) else dict(spec)
-    name = options.pop("context", None)
-    known = {"serial": SerialContext, "local": LocalContext}
-    if not isinstance(name, str) or name not in known:
-        raise ConfigError(f"unknown compute context {name!r}; valid are {', '.join(known)}")
-    if options:
-        raise ConfigError(
-            f"compute context {name!r} takes no {', '.join(map(repr, options))}; its only key is 'context'"
-        )
-    return known[name]()
-
-
-def current() -> ComputeContext:
-    """The compute context in force: in a worker the one it runs in, elsewhere `local`."""
-    return create_compute_context(json.loads(os.environ.get(_ENVIRONMENT, '{"context": "local"}')))

@@ -3,13 +3,16 @@
 import os
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from blockflow.compute.context import ComputeContext
+from blockflow.errors import ConfigError
 
 __all__ = ["LocalContext"]
+
+_PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 class _ChildProcess:
@@ -28,6 +31,9 @@ class _ChildProcess:
             self._end_group()
             self._process.wait()
 
+    def resident_memory(self) -> int:
+        return sum(map(_resident, _family(self._process.pid)))
+
     def ask_to_leave(self) -> None:
         if self.exit_code() is None:
             os.kill(self._process.pid, signal.SIGTERM)
@@ -39,12 +45,38 @@ class _ChildProcess:
             self._process.stdin.close()
 
 
+def _family(pid: int) -> Iterator[int]:
+    """A process and all its descendants, as the kernel lists them."""
+    yield pid
+    for children in Path(f"/proc/{pid}/task").glob("*/children"):
+        try:
+            listed = children.read_text().split()
+        except OSError:
+            continue  # it has ended meanwhile
+        for child in listed:
+            yield from _family(int(child))
+
+
+def _resident(pid: int) -> int:
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE
+    except OSError:
+        return 0
+
+
 class LocalContext(ComputeContext):
     """Workers are child processes of the task's supervisor, each in a process group of its own."""
 
     name = "local"
     distribute_workers = True
     can_kill = True
+
+    def __init__(self, memory: int | None = None) -> None:
+        super().__init__(memory)
+        if memory is not None and not Path("/proc/self/statm").exists():
+            raise ConfigError(
+                "compute context 'local': memory can be limited on Linux only; leave it out here"
+            )
 
     def start_worker(
         self, command: Sequence[str], environment: Mapping[str, str], log: Path

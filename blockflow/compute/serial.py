@@ -10,7 +10,7 @@ __all__ = ["SerialContext"]
 
 
 class SerialContext(ComputeContext):
-    """Everything in this process. Neither a timeout nor a kill is possible here."""
+    """Everything in this process. Neither a timeout nor a memory limit nor a kill is possible here."""
 
     name = "serial"
     distribute_workers = False

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Discriminator,
     Field,
@@ -15,6 +16,8 @@ from pydantic import (
     model_validator,
 )
 from pydantic_core import PydanticCustomError
+
+from blockflow.utility.quantity import parse_bytes
 
 __all__ = [
     "NAME_PATTERN",
@@ -89,6 +92,15 @@ _RoiOrAuto = Annotated[
 ]
 
 
+def _bytes(amount: Any) -> Any:
+    if amount is None:
+        return None
+    try:
+        return parse_bytes(amount)
+    except ValueError as error:
+        raise PydanticCustomError("no_memory", "{reason}", {"reason": str(error)}) from None
+
+
 class ComputeConfig(_Model):
     """Where workers run, and how many of them."""
 
@@ -97,6 +109,10 @@ class ComputeConfig(_Model):
         description="'serial': everything in one process, for debugging; 'local': worker processes here.",
     )
     num_workers: int = Field(default=1, ge=1, description="Workers at one time, all tasks together.")
+    memory: Annotated[int | None, BeforeValidator(_bytes)] = Field(
+        default=None,
+        description="What one worker may hold, as '4 GB', '512 MiB' or in bytes; one that holds more is ended.",
+    )
 
 
 class ArrayConfig(_Model):

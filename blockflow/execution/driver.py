@@ -14,9 +14,11 @@ from typing import Any, Self
 import numpy as np
 
 from blockflow.compute import ComputeContext
+from blockflow.errors import RunDirectoryError
 from blockflow.execution.assignment import Assignment, Calls
 from blockflow.execution.engine import EnginePanicError, build_pipeline, build_task, serve, serve_in_process
 from blockflow.execution.events import EventLog
+from blockflow.execution.failures import FailureLog, FailureRecord
 from blockflow.execution.journal import Mark
 from blockflow.execution.outcome import Outcome, TaskOutcome
 from blockflow.execution.progress import Progress, Silent
@@ -39,6 +41,8 @@ def run_prepared(
     compute: ComputeContext,
     num_workers: int | None = None,
     config: str | None = None,
+    origin: Mapping[str, Any] | None = None,
+    failed: Sequence[FailureRecord] = (),
     progress: Progress | None = None,
     unknown_outputs: Path | None = None,
 ) -> Outcome:
@@ -57,6 +61,10 @@ def run_prepared(
         How many blocks may be processed at one time, all tasks together.
     config : str, optional
         The text of the config file, to be kept.
+    origin : mapping, optional
+        How the run can be started again: `config`, a path, and `overrides`.
+    failed : sequence of FailureRecord
+        Blocks that are not tried: they stay failed, with these records.
     progress : Progress, optional
     unknown_outputs : Path, optional
         A file that stands for what tasks without known outputs write, shared by the runs that may write it: a
@@ -73,11 +81,12 @@ def run_prepared(
         If the run cannot begin; then no voxel has been written.
     """
     progress = progress or Silent()
-    with RunDirectory.begin(run_dir, name, config) as run, ExitStack() as locks:
+    with RunDirectory.begin(run_dir, name, config, origin) as run, ExitStack() as locks:
         for task in prepared:
             _create_outputs(task)
             for path in task.outputs.values():
                 locks.enter_context(FileLock(Path(path) / ".blockflow-lock", f"output array {path}"))
+        _keep_failed(run, prepared, failed)
         return _run(run, prepared, compute, num_workers, progress, unknown_outputs)
 
 
@@ -114,6 +123,7 @@ def _run(
                 workers = _serial_workers(run, prepared, progress, stop)
                 states = serve_in_process(pipeline, progress, stop.listen, workers)
         except EnginePanicError as error:
+            write_aside(run.stop_file, b"now")
             problems.append(str(error))
     outcome = Outcome(
         {
@@ -134,6 +144,25 @@ def _run(
     }
     run.save()
     return outcome
+
+
+def _keep_failed(
+    run: RunDirectory, prepared: Sequence[PreparedTask], failed: Sequence[FailureRecord]
+) -> None:
+    """Give blocks that are not to be tried their records, with which no attempt is left to them."""
+    for task in prepared:
+        kept = [record for record in failed if record.task == task.name]
+        if not kept:
+            continue
+        directory = run.task(task.name)
+        if Assignment.load(directory.description).grid != task.grid.to_json():
+            raise RunDirectoryError(
+                f"task {task.name}: its blocks are not those that failed, since the config has changed. "
+                "Use `blockflow run`, which tries all blocks that are not done"
+            )
+        log = FailureLog(directory.failures, task.name, task.task.max_retries + 1)
+        for record in kept:
+            log.keep(record)
 
 
 def _create_outputs(task: PreparedTask) -> None:
@@ -170,6 +199,10 @@ def _begin(
         progress.note(f"{task.name}: {line}")
     if not compute.distribute_workers and task.task.num_workers > 1:
         progress.note(f"{task.name}: the {compute.name} context has one worker, not {task.task.num_workers}")
+    if not compute.can_kill and compute.memory is not None:
+        progress.note(
+            f"{task.name}: the {compute.name} context cannot end a worker, so its memory is not limited"
+        )
     if not compute.can_kill and task.task.timeout is not None:
         progress.note(
             f"{task.name}: the {compute.name} context cannot end a block, so timeout {task.task.timeout:g} is not kept"

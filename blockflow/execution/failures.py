@@ -115,6 +115,11 @@ class FailureLog:
                 continue
             return record
 
+    def keep(self, record: FailureRecord) -> None:
+        """Take over the final record of an earlier session: the block has no attempt left."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        write_json(self._folder / f"{record.block}{self._last}", asdict(record))
+
 
 def read_failures(folder: Path) -> Iterator[FailureRecord]:
     """The records of a session, by block and attempt."""

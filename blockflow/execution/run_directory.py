@@ -6,7 +6,7 @@ import platform
 import socket
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from importlib import metadata
 from pathlib import Path
@@ -19,6 +19,9 @@ from blockflow.utility.files import read_json, write_aside, write_json
 __all__ = ["FORMAT", "RunDirectory", "TaskDirectory"]
 
 FORMAT = 1
+
+#: what run.json must have to be of use
+_KEYS = {"name", "session", "created", "started", "outcome", "tasks"}
 
 
 class TaskDirectory:
@@ -78,7 +81,9 @@ class RunDirectory:
 
     @classmethod
     @contextmanager
-    def begin(cls, path: Path, name: str, config: str | None = None) -> "Iterator[RunDirectory]":
+    def begin(
+        cls, path: Path, name: str, config: str | None = None, origin: Mapping[str, Any] | None = None
+    ) -> "Iterator[RunDirectory]":
         """A session in `path`, which is new, empty, or the run directory of earlier sessions; locked while it lasts.
 
         Raises `RunDirectoryError` if it is something else's folder, another run's or another format's, and
@@ -95,11 +100,13 @@ class RunDirectory:
         with ExitStack() as stack:
             with _usable(path):
                 stack.enter_context(_lock(path))
-                run = cls._new_session(path, name, config)
+                run = cls._new_session(path, name, config, origin)
             yield run
 
     @classmethod
-    def _new_session(cls, path: Path, name: str, config: str | None) -> "RunDirectory":
+    def _new_session(
+        cls, path: Path, name: str, config: str | None, origin: Mapping[str, Any] | None
+    ) -> "RunDirectory":
         old = cls.open(path).about if (path / "run.json").exists() else None
         if old is not None and old["name"] != name:
             raise RunDirectoryError(
@@ -126,6 +133,7 @@ class RunDirectory:
                     **{name: metadata.version(name) for name in ("blockflow", "daisy", "zarr", "numpy")},
                 },
                 "tasks": [],
+                "origin": None if origin is None else dict(origin),
             },
         )
         run.stop_file.unlink(missing_ok=True)
@@ -146,6 +154,11 @@ class RunDirectory:
             raise RunDirectoryError(
                 f"{path}: run.json cannot be read: {error}. Restore it, or choose another run_dir"
             ) from error
+        if isinstance(about, dict) and about.get("format") == FORMAT and not about.keys() >= _KEYS:
+            raise RunDirectoryError(
+                f"{path}: run.json lacks {', '.join(sorted(_KEYS - about.keys()))}. Remove run.json to begin anew "
+                "there with nothing known as done, or choose another run_dir"
+            )
         if not isinstance(about, dict) or about.get("format") != FORMAT:
             found = about.get("format") if isinstance(about, dict) else None
             raise RunDirectoryError(
@@ -153,6 +166,14 @@ class RunDirectory:
                 "Choose another run_dir, or use the version that made it"
             )
         return cls(path, about)
+
+    @classmethod
+    @contextmanager
+    def hold(cls, path: Path) -> "Iterator[RunDirectory]":
+        """An existing run directory, locked, to change what it says. Raises `LockedError` if a driver has it."""
+        run = cls.open(path)
+        with _lock(run.path):
+            yield run
 
     def save(self) -> None:
         write_json(self.path / "run.json", self.about)

@@ -7,12 +7,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from funlib.geometry import Roi
+
 from blockflow.errors import BlockflowError
 from blockflow.execution.assignment import Assignment, Calls
 from blockflow.execution.events import EventLog
 from blockflow.execution.journal import Journal, Mark
 from blockflow.execution.slots import Slot
-from blockflow.storage import Array, Lattice, on_commit
+from blockflow.storage import Lattice, on_commit
 from blockflow.tasks import BlockGrid, call_check
 
 __all__ = ["WorkerSession", "current_session", "record_failed_worker", "session_of_process"]
@@ -135,14 +137,12 @@ class WorkerSession:
             return False
         return call_check(check, block, self._calls.kwargs)
 
-    def _note_commit(self, array: Array, roi: Any) -> None:
-        if self.held is None or not self._uncommitted:
+    def _note_commit(self, path: str, extent: Roi, roi: Roi) -> None:
+        path = os.path.realpath(path)
+        if self.held is None or path not in self._uncommitted:
             return
-        path = os.path.realpath(array.path)
-        needed = self.held.write_roi.intersect(
-            array.roi
-        )  # empty where an overhanging block is beside the array
-        if path in self._uncommitted and (needed.empty or roi.contains(needed)):
+        needed = self.held.write_roi.intersect(extent)  # empty where an overhanging block is beside the array
+        if needed.empty or roi.contains(needed):
             self._uncommitted.discard(path)
             if not self._uncommitted:
                 self._journal.mark(self._index, Mark.COMMITTED)

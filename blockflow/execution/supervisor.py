@@ -19,6 +19,7 @@ from blockflow.execution.events import EventLog, last_event
 from blockflow.execution.exits import classify_exit
 from blockflow.tasks import BlockGrid
 from blockflow.utility.files import write_aside, write_json
+from blockflow.utility.quantity import format_bytes
 
 __all__ = ["supervise"]
 
@@ -93,7 +94,10 @@ class _Crew:
             if code is not None:
                 self._workers.remove(worker)
                 self._note_exit(worker, code)
-            elif self.finished or self.assignment.timeout is not None:
+                continue
+            if self._context.memory is not None and self._end_too_large(worker, self._context.memory):
+                continue
+            if self.finished or self.assignment.timeout is not None:
                 self._end_overdue(worker)
 
     def ask_to_leave(self) -> None:
@@ -133,14 +137,36 @@ class _Crew:
                 if code < 0
                 else f"the worker {exit_.message} while it did the block",
             )
-        self._failed_starts = 0 if exit_.progressed else self._failed_starts + 1
+        if exit_.progressed:
+            self._failed_starts = 0
+        else:
+            self._note_failed_start(worker, exit_.message)
+
+    def _note_failed_start(self, worker: _Worker, how: str) -> None:
+        self._failed_starts += 1
         if self._failed_starts >= _FAILED_STARTS:
             self.kill()
             raise _give_up(
                 self.assignment,
-                f"{self._failed_starts} workers in a row {exit_.message} before they did a block. The last one's log, "
+                f"{self._failed_starts} workers in a row {how} before they did a block. The last one's log, "
                 f"{self._log(worker.name)}, ends with:\n{_tail(self._log(worker.name))}",
             )
+
+    def _end_too_large(self, worker: _Worker, limit: int) -> bool:
+        """End a worker that holds more memory than it may; says whether it did."""
+        held = worker.handle.resident_memory()
+        if held <= limit:
+            return False
+        message = f"the worker held {format_bytes(held)} of memory, its limit is {format_bytes(limit)}"
+        event = last_event(worker.events)
+        if event is not None and event["event"] == "start":
+            self._record_lost(worker, event["block"], "out_of_memory", message)
+            self._failed_starts = 0
+            self._end(worker, "out of memory")
+        else:
+            self._end(worker, "out of memory")
+            self._note_failed_start(worker, f"were ended, since {message},")
+        return True
 
     def _end_overdue(self, worker: _Worker) -> None:
         event, timeout = last_event(worker.events), self.assignment.timeout

@@ -15,112 +15,18 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
+from funlib.geometry import Roi
 from numpy.typing import NDArray
 
 from blockflow.errors import RunDirectoryError
 from blockflow.execution.journal import Mark
+from blockflow.execution.store import BoolMap, Store
 from blockflow.tasks import BlockGrid, Recipe
-from blockflow.utility.files import read_json, write_json
 
-__all__ = ["TrackingPlan", "count_done", "done_blocks", "plan_tracking"]
-
-BoolMap = NDArray[np.bool_]
-
-
-@dataclass
-class _Store:
-    """One store on disk."""
-
-    path: Path
-    recipe: Recipe
-    grid: BlockGrid
-    generations: Mapping[str, str]
-    order: int
-
-    @property
-    def journal_path(self) -> Path:
-        return self.path / "journal"
-
-    @property
-    def daisy_path(self) -> Path:
-        return self.path / "daisy"
-
-    def save(self) -> None:
-        self.path.mkdir(parents=True, exist_ok=True)
-        if not self.journal_path.exists():
-            self.write_journal(np.zeros(self.grid.shape, np.uint8))
-        about = {
-            "order": self.order,
-            "generations": dict(self.generations),
-            "grid": self.grid.to_json(),
-            "recipe": dict(self.recipe.parts),
-        }
-        write_json(self.path / "about.json", about)
-
-    @classmethod
-    def load(cls, path: Path) -> "_Store":
-        about = read_json(path / "about.json")
-        return cls(
-            path,
-            Recipe(about["recipe"]),
-            BlockGrid.from_json(about["grid"]),
-            about["generations"],
-            about["order"],
-        )
-
-    def journal(self) -> NDArray[np.uint8]:
-        return np.fromfile(self.journal_path, np.uint8).reshape(self.grid.shape)
-
-    def write_journal(self, marks: NDArray[np.uint8]) -> None:
-        aside = self.journal_path.with_suffix(".partial")
-        marks.tofile(aside)
-        aside.replace(self.journal_path)
-
-    def touched(self) -> BoolMap:
-        """Where the voxels are this store's, as far as they were written."""
-        return np.isin(self.journal(), (Mark.BEGUN, Mark.COMMITTED))
-
-    def ever_touched(self) -> BoolMap:
-        """Where some voxels may be this store's."""
-        return np.isin(self.journal(), (Mark.BEGUN, Mark.COMMITTED, Mark.OVERWRITTEN))
-
-    def done(self) -> BoolMap:
-        marks = self._daisy_marks("r")
-        return np.zeros(self.grid.shape, np.bool_) if marks is None else marks.astype(np.bool_)
-
-    def forget(self, where: BoolMap) -> None:
-        """Take back the marks of the blocks in `where`."""
-        marks = self._daisy_marks("r+")
-        if marks is not None:
-            marks[where] = 0
-        journal = self.journal()
-        journal[where] = np.where(self.ever_touched()[where], Mark.OVERWRITTEN, Mark.UNTOUCHED)
-        self.write_journal(journal)
-
-    def _daisy_marks(self, mode: Literal["r", "r+"]) -> NDArray[np.uint8] | None:
-        """Daisy's byte per block, mapped from its file: a zarr array of one chunk, without compression.
-
-        It may be larger than the grid, since it counts the blocks of the total ROI, context included.
-        """
-        folder = self.daisy_path / "done"
-        if not (folder / "zarr.json").exists():
-            return None
-        about = read_json(folder / "zarr.json")
-        shape = tuple(about["shape"])
-        codecs = [codec["name"] for codec in about["codecs"]]
-        if about["chunk_grid"]["configuration"]["chunk_shape"] != list(shape) or codecs != ["bytes"]:
-            raise RunDirectoryError(
-                f"{folder}: Daisy keeps its marks in a way that this blockflow cannot read. Use the version of Daisy "
-                "that made the run directory, or another run_dir"
-            )
-        chunk = folder.joinpath("c", *("0" for _ in shape))
-        if not chunk.exists():
-            return None
-        marks: NDArray[np.uint8] = np.memmap(chunk, np.uint8, mode, shape=shape)
-        return marks[tuple(slice(0, count) for count in self.grid.shape)]
+__all__ = ["TrackingPlan", "count_done", "done_blocks", "plan_tracking", "unmark"]
 
 
 @dataclass(frozen=True)
@@ -157,7 +63,7 @@ def plan_tracking(
     _forget_overwritten(stores)
     own = next((s for s in stores if s.recipe.hash == recipe.hash and s.grid == grid), None)
     if own is None:
-        own = _Store(folder / _key(recipe, grid), recipe, grid, generations, 0)
+        own = Store(folder / _key(recipe, grid), recipe, grid, generations, 0)
         if own.path.exists():  # what a process left that was killed while it removed or made a store
             shutil.rmtree(own.path)
     others = [store for store in stores if store is not own]
@@ -186,16 +92,16 @@ def plan_tracking(
 
 def done_blocks(store: Path) -> tuple[BlockGrid, BoolMap, NDArray[np.uint8]]:
     """The grid of a store, which of its blocks are done by Daisy's marks, and its journal."""
-    loaded = _Store.load(store)
+    loaded = Store.load(store)
     return loaded.grid, loaded.done(), loaded.journal()
 
 
 def count_done(store: Path, folder: Path) -> int:
     """How many blocks of a store's grid are done by its recipe, in this store or another one of the folder."""
-    own = _Store.load(store)
+    own = Store.load(store)
     done = own.done()
     for path in folder.glob("*/about.json"):
-        other = _Store.load(path.parent)
+        other = Store.load(path.parent)
         if (
             path.parent != store
             and other.recipe.hash == own.recipe.hash
@@ -205,16 +111,37 @@ def count_done(store: Path, folder: Path) -> int:
     return int(np.count_nonzero(done))
 
 
+def unmark(folder: Path, roi: Roi | None) -> int:
+    """Take back the marks of all blocks that write in `roi` (`None`: anywhere); says how many there were.
+
+    Raises `RunDirectoryError` if the ROI has another number of axes.
+    """
+    stores = [Store.load(path.parent) for path in sorted(folder.glob("*/about.json"))]
+    return sum(store.unmark(_writing_in(store.grid, roi)) for store in stores)
+
+
+def _writing_in(grid: BlockGrid, roi: Roi | None) -> BoolMap:
+    if roi is None:
+        return np.ones(grid.shape, np.bool_)
+    if roi.dims != grid.total_roi.dims:
+        raise RunDirectoryError(f"ROI {roi} has {roi.dims} axes, the blocks have {grid.total_roi.dims}")
+    result = np.ones((), np.bool_)
+    for axis in range(roi.dims):
+        begin, end = _edges(grid, axis)
+        result = np.logical_and.outer(result, (begin < roi.end[axis]) & (end > roi.begin[axis]))
+    return result
+
+
 def _key(recipe: Recipe, grid: BlockGrid) -> str:
     geometry = hashlib.sha256(json.dumps(grid.to_json(), sort_keys=True).encode()).hexdigest()
     return f"{recipe.hash[:16]}-{geometry[:8]}"
 
 
-def _valid_stores(folder: Path, generations: Mapping[str, str]) -> tuple[list[_Store], list[str]]:
+def _valid_stores(folder: Path, generations: Mapping[str, str]) -> tuple[list[Store], list[str]]:
     """The stores whose outputs are still the same arrays; the others are thrown away, with a line each."""
     stores, lost = [], set()
     for path in sorted(folder.glob("*/about.json")):
-        store = _Store.load(path.parent)
+        store = Store.load(path.parent)
         replaced = {name for name, stamp in store.generations.items() if generations.get(name) != stamp}
         if replaced:
             lost |= replaced
@@ -227,7 +154,7 @@ def _valid_stores(folder: Path, generations: Mapping[str, str]) -> tuple[list[_S
     ]
 
 
-def _forget_overwritten(stores: Sequence[_Store]) -> None:
+def _forget_overwritten(stores: Sequence[Store]) -> None:
     for store in stores:
         overwritten = np.zeros(store.grid.shape, np.bool_)
         for newer in stores:
@@ -237,7 +164,7 @@ def _forget_overwritten(stores: Sequence[_Store]) -> None:
             store.forget(overwritten)
 
 
-def _meeting_others(blocks: BoolMap, store: _Store, target: _Store) -> BoolMap:
+def _meeting_others(blocks: BoolMap, store: Store, target: Store) -> BoolMap:
     """Which blocks of `target` write where any of `blocks` of `store` writes that is not the very same block."""
     meeting = _overlapping(blocks, store.grid, target.grid)
     if store.recipe.hash == target.recipe.hash:
@@ -245,7 +172,7 @@ def _meeting_others(blocks: BoolMap, store: _Store, target: _Store) -> BoolMap:
     return meeting
 
 
-def _renew_journal(own: _Store, others: Sequence[_Store]) -> None:
+def _renew_journal(own: Store, others: Sequence[Store]) -> None:
     """Prepare the journal for a new session: what check functions found is asked again, unless others wrote there."""
     marks = own.journal()
     marks[(marks == Mark.FOUND_DONE) | (marks == Mark.OTHER_RECIPE)] = Mark.UNTOUCHED

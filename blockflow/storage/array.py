@@ -122,7 +122,7 @@ class Array:
             if value.ndim:
                 value = value[self._slices(inner_begin - begin, inner_end - begin)]
             self.data[self._slices(inner_begin, inner_end)] = value
-        committed(self, key)
+        committed(self.path, self.roi, key)
 
     def to_ndarray(self, roi: Roi | None = None, fill_value: Any = None) -> np.ndarray:
         """Read `roi` (default: all); voxels outside of the array get `fill_value` (default: the array's)."""

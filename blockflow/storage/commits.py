@@ -1,25 +1,24 @@
 """Commits that can be listened to: a write of a ROI that has reached the store, whole units renamed into place."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from funlib.geometry import Roi
 
-if TYPE_CHECKING:
-    from blockflow.storage.array import Array
-
 __all__ = ["committed", "on_commit"]
 
-_listeners: "list[Callable[[Array, Roi], None]]" = []
+_listeners: list[Callable[[str, Roi, Roi], None]] = []
 
 
-def on_commit(listener: "Callable[[Array, Roi], None]") -> Callable[[], None]:
-    """Call `listener(array, roi)` after each write of a ROI has reached the store; returns how to stop it."""
+def on_commit(listener: Callable[[str, Roi, Roi], None]) -> Callable[[], None]:
+    """Call `listener(path, extent, roi)` after each write of a ROI has reached the store; returns how to stop it.
+
+    `path` and `extent` are those of the array that was written.
+    """
     _listeners.append(listener)
     return lambda: _listeners.remove(listener)
 
 
-def committed(array: "Array", roi: Roi) -> None:
-    """Tell the listeners that `roi` of `array` has reached the store."""
+def committed(path: str, extent: Roi, roi: Roi) -> None:
+    """Tell the listeners that `roi` has reached the store of the array at `path`, which covers `extent`."""
     for listener in _listeners:
-        listener(array, roi)
+        listener(path, extent, roi)

@@ -87,6 +87,8 @@ class FileLock:
             return None
         except ValueError:
             return None
+        if not isinstance(holder, dict) or not {"host", "pid", "process_started", "since"} <= holder.keys():
+            return None  # nobody of ours wrote it
         if holder["host"] == socket.gethostname():
             alive = _process_start(holder["pid"]) == holder["process_started"]
         else:

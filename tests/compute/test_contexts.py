@@ -50,7 +50,9 @@ def test_a_mapping_that_names_no_context_is_refused(spec):
 @pytest.mark.parametrize("name", ["local", "serial"])
 def test_an_unknown_option_is_answered_with_the_valid_ones(name):
     """Options that a context does not take are named, with the one key that it has."""
-    with pytest.raises(ConfigError, match=rf"'{name}' takes no 'queue', 'gpus'; its only key is 'context'"):
+    with pytest.raises(
+        ConfigError, match=rf"'{name}' takes no 'queue', 'gpus'; its keys are 'context' and 'memory'"
+    ):
         create_compute_context({"context": name, "queue": "long", "gpus": 1})
 
 

@@ -163,16 +163,14 @@ def test_rois_of_other_dimensions_are_refused():
 def test_commits_are_told_to_listeners_after_the_write():
     """A listener hears of each ROI once its voxels are there, until it is stopped."""
     array, heard = _plain_array(), []
-    stop = on_commit(
-        lambda committed, roi: heard.append((committed is array, roi, int(committed.data.sum())))
-    )
+    stop = on_commit(lambda path, extent, roi: heard.append((path, extent, roi, int(array.data.sum()))))
     roi = Roi((10, 0), (4, 4))
     try:
         array[roi] = 1
     finally:
         stop()
     array[roi] = 2
-    assert heard == [(True, roi, 4)]
+    assert heard == [(array.path, array.roi, roi, 4)]
 
 
 def test_what_is_not_a_roi_goes_to_zarr():

@@ -14,7 +14,7 @@ from typing import Any, Self
 import numpy as np
 
 from blockflow.compute import ComputeContext
-from blockflow.errors import RunDirectoryError
+from blockflow.errors import RunDirectoryError, StorageError
 from blockflow.execution.assignment import Assignment, Calls
 from blockflow.execution.engine import EnginePanicError, build_pipeline, build_task, serve, serve_in_process
 from blockflow.execution.events import EventLog
@@ -25,7 +25,7 @@ from blockflow.execution.progress import Progress, Silent
 from blockflow.execution.run_directory import RunDirectory, TaskDirectory
 from blockflow.execution.session import WorkerSession, record_failed_worker
 from blockflow.execution.tracking import TrackingPlan, done_blocks, plan_tracking
-from blockflow.storage import claim, open_array
+from blockflow.storage import claim, note_session, open_array
 from blockflow.tasks import PreparedTask
 from blockflow.utility.file_lock import FileLock
 from blockflow.utility.files import read_json, write_aside, write_json
@@ -102,6 +102,9 @@ def _run(
     events.write("run started", tasks=[task.name for task in prepared])
     trackings = {task.name: _begin(run, task, compute, progress, unknown_outputs) for task in prepared}
     _assign(run, prepared, trackings, compute, num_workers)
+    written = [path for task in prepared if trackings[task.name].to_do for path in task.outputs.values()]
+    for path in written:
+        note_session(open_array(path, "r+"), f"{run.session} begun")
     run.about["tasks"] = [task.name for task in prepared]
     run.save()
     pipeline = build_pipeline(
@@ -125,6 +128,11 @@ def _run(
         except EnginePanicError as error:
             write_aside(run.stop_file, b"now")
             problems.append(str(error))
+    for path in written:
+        try:
+            note_session(open_array(path, "r+"), f"{run.session} ended")
+        except (StorageError, OSError) as error:
+            problems.append(f"output {path} is not what it was when the run began: {error}")
     outcome = Outcome(
         {
             task.name: _task_outcome(

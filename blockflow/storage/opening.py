@@ -18,6 +18,7 @@ __all__ = [
     "LocalArrayIdentifier",
     "array_stamp",
     "claim",
+    "note_session",
     "open_array",
     "open_from_identifier",
     "planned_arrays",
@@ -122,6 +123,15 @@ def claim(array: Array, writer: str) -> str:
         ours |= {"generation": uuid.uuid4().hex, "writer": writer}
         array.data.attrs[OUR_ATTRIBUTE] = ours  # type: ignore[union-attr]
     return str(ours["generation"])
+
+
+def note_session(array: Array, session: str) -> None:
+    """Note in an array that a session writes it, or has written it, so that its stamp as an input is another one.
+
+    `array` must be open for writing.
+    """
+    ours: dict[str, Any] = dict(array.data.attrs.get(OUR_ATTRIBUTE, {}))  # type: ignore[union-attr,arg-type]
+    array.data.attrs[OUR_ATTRIBUTE] = {**ours, "session": session}  # type: ignore[union-attr]
 
 
 def array_stamp(path: Any) -> dict[str, Any]:

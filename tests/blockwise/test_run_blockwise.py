@@ -644,3 +644,27 @@ def test_a_file_written_for_dacapo_runs_after_its_imports_are_replaced(volume, v
             input_array_identifier=source, output_array_identifier=target,
         )  # fmt: skip
         np.testing.assert_array_equal(zarr.open("out.zarr/labels")[:], data * 2)
+
+
+def test_an_input_that_another_run_wrote_again_is_a_changed_input(volume, voxels):
+    """What one run reads of another's output is read again once that run has written there again, and only then."""
+    path, data = volume
+    block = voxels((16, 16, 16))
+
+    def first(threshold):
+        assert blockflow.run_blockwise(
+            "threshold", None, block, block, 1, input=path, output="mask.zarr", threshold=threshold, run_dir="first",
+            compute_context="serial",
+        )  # fmt: skip
+
+    def second():
+        assert blockflow.run_blockwise(
+            "copy", None, block, block, 1, input="mask.zarr", output="copy.zarr", run_dir="second",
+            compute_context="serial",
+        )  # fmt: skip
+        return json.loads(Path("second/run.json").read_text())["results"]["copy"]["done"]
+
+    for threshold, done in ((4, 27), (4, 0), (6, 27), (6, 0)):
+        first(threshold)
+        assert second() == done
+        np.testing.assert_array_equal(zarr.open("copy.zarr")[:], data > threshold)

@@ -37,11 +37,9 @@ class Client(daisy.v2.Client):  # type: ignore[misc]
             yield block
         except Exception as error:  # noqa: BLE001 (whatever a block raises is its failure record)
             self.give_back(block, error)
-        except (
-            BaseException
-        ) as error:  # the worker is to end: SystemExit is the block's doing, an interrupt is not
+        except BaseException as error:
             self.give_back(block, error)
-            raise
+            raise  # the worker is to end
         else:
             self.give_back(block, None)
 

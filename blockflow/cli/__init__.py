@@ -63,4 +63,7 @@ def main() -> None:
     except BlockflowError as error:
         click.echo(f"blockflow: {error}", err=True)
         sys.exit(2)
+    except OSError as error:
+        click.echo(f"blockflow: a file cannot be used: {error}", err=True)
+        sys.exit(2)
     sys.exit(status if isinstance(status, int) else 0)

@@ -29,10 +29,14 @@ def command(run: Path, task: str | None, cause: str | None, quiet: bool) -> int:
     origin = RunDirectory.open(run).about.get("origin")
     if origin is None:
         raise RunDirectoryError(f"{run}: this run was started from Python: call run_blockwise again")
+    if not isinstance(origin, dict) or not isinstance(origin.get("config"), str):
+        raise RunDirectoryError(
+            f"{run}: run.json does not say which config it was. Use `blockflow run CONFIG`"
+        )
     list(failures_of(run, task))  # says it if there is no such task
     stays = [
         record
         for record in failures_of(run)
         if record.final and (task not in (None, record.task) or cause not in (None, record.cause))
     ]
-    return run_config(Path(origin["config"]), origin["overrides"], quiet=quiet, failed=stays)
+    return run_config(Path(origin["config"]), origin.get("overrides") or (), quiet=quiet, failed=stays)

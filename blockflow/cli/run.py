@@ -1,5 +1,7 @@
 """`blockflow run`."""
 
+import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -65,6 +67,10 @@ def run_config(
     for problem in outcome.problems:
         click.echo(f"  {problem}", err=True)
     click.echo(f"run directory: {loaded.run_dir}")
+    if outcome.problems:  # a thread of the server that broke down aborts the process when Python ends
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(SOME_FAILED)
     if outcome.interrupted:
         click.echo("interrupted: run the same command again to go on")
         return INTERRUPTED

@@ -6,15 +6,15 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, closing
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 
 from blockflow.compute import ComputeContext
-from blockflow.errors import RunDirectoryError, StorageError
+from blockflow.errors import BlockflowError, RunDirectoryError, StorageError
 from blockflow.execution.assignment import Assignment, Calls
 from blockflow.execution.engine import EnginePanicError, build_pipeline, build_task, serve, serve_in_process
 from blockflow.execution.events import EventLog
@@ -81,13 +81,31 @@ def run_prepared(
         If the run cannot begin; then no voxel has been written.
     """
     progress = progress or Silent()
-    with RunDirectory.begin(run_dir, name, config, origin) as run, ExitStack() as locks:
+    with (
+        _explained(run_dir),
+        RunDirectory.begin(run_dir, name, config, origin) as run,
+        ExitStack() as locks,
+    ):
         for task in prepared:
             _create_outputs(task)
             for path in task.outputs.values():
                 locks.enter_context(FileLock(Path(path) / ".blockflow-lock", f"output array {path}"))
         _keep_failed(run, prepared, failed)
         return _run(run, prepared, compute, num_workers, progress, unknown_outputs)
+
+
+@contextmanager
+def _explained(run_dir: Path) -> Iterator[None]:
+    """Say what to do where a file system refuses what the driver itself must write or read."""
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, BlockflowError):
+            raise
+        raise RunDirectoryError(
+            f"{run_dir}: the run cannot go on: {error}. What is done is kept: see to the file system (room, quota, "
+            "permission), then run again"
+        ) from error
 
 
 def _run(

@@ -11,7 +11,7 @@ import daisy
 import daisy.logging
 import daisy.v2
 
-from blockflow.errors import BlockflowError
+from blockflow.errors import BlockflowError, RunDirectoryError
 from blockflow.execution.tracking import TrackingPlan
 from blockflow.tasks import PreparedTask
 
@@ -174,6 +174,11 @@ class _ServerThread(threading.Thread):
         if type(self._error).__name__ == "PanicException":
             raise EnginePanicError(
                 f"Daisy's server broke down: {self._error}. What is done is kept: run again to go on"
+            ) from self._error
+        if isinstance(self._error, RuntimeError):
+            raise RunDirectoryError(
+                f"Daisy's server cannot start: {self._error}. If this is about a tracking store, remove the store's "
+                "folder: what it marked as done is done again then"
             ) from self._error
         raise self._error
 

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from blockflow.errors import RunDirectoryError
 from blockflow.utility.files import write_json
 
 __all__ = ["CAUSES", "FailureGroup", "FailureLog", "FailureRecord", "group_failures", "read_failures"]
@@ -125,10 +126,19 @@ def read_failures(folder: Path) -> Iterator[FailureRecord]:
     """The records of a session, by block and attempt."""
     if not folder.is_dir():
         return
-    records = [FailureRecord(**json.loads(path.read_bytes())) for path in folder.glob("[!.]*.json")]
     yield from sorted(
-        records, key=lambda record: (-1 if record.block is None else record.block, record.attempt)
+        map(_read, folder.glob("[!.]*.json")),
+        key=lambda record: (-1 if record.block is None else record.block, record.attempt),
     )
+
+
+def _read(path: Path) -> FailureRecord:
+    try:
+        return FailureRecord(**json.loads(path.read_bytes()))
+    except (ValueError, TypeError) as error:
+        raise RunDirectoryError(
+            f"{path}: this failure record cannot be read: {error}. Remove the file"
+        ) from error
 
 
 @dataclass(frozen=True)

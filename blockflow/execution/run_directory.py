@@ -6,7 +6,7 @@ import platform
 import socket
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from importlib import metadata
 from pathlib import Path
@@ -22,6 +22,17 @@ FORMAT = 1
 
 #: what run.json must have to be of use
 _KEYS = {"name", "session", "created", "started", "outcome", "tasks"}
+
+
+#: what values of run.json must be, since paths and dates are made of them
+_SOUND: dict[str, Callable[[Any], bool]] = {
+    "name": lambda value: isinstance(value, str),
+    "session": lambda value: isinstance(value, str) and "/" not in value,
+    "started": lambda value: isinstance(value, int | float),
+    "tasks": lambda value: (
+        isinstance(value, list) and all(isinstance(name, str) and "/" not in name for name in value)
+    ),
+}
 
 
 class TaskDirectory:
@@ -60,8 +71,11 @@ class TaskDirectory:
         """Why the task was given up in this session, if it was."""
         if not self.given_up.exists():
             return None
-        note = read_json(self.given_up)
-        return str(note["why"]) if note["session"] == self.session else None
+        try:
+            note = read_json(self.given_up)
+            return str(note["why"]) if note["session"] == self.session else None
+        except (ValueError, KeyError, TypeError):  # it is written aside, so no session of ours wrote this
+            return None
 
     @property
     def logs(self) -> Path:
@@ -156,14 +170,19 @@ class RunDirectory:
             ) from error
         if isinstance(about, dict) and about.get("format") == FORMAT and not about.keys() >= _KEYS:
             raise RunDirectoryError(
-                f"{path}: run.json lacks {', '.join(sorted(_KEYS - about.keys()))}. Remove run.json to begin anew "
-                "there with nothing known as done, or choose another run_dir"
+                f"{path}: run.json lacks {', '.join(sorted(_KEYS - about.keys()))}. Restore it, remove the "
+                "folder to begin anew with nothing known as done, or choose another run_dir"
             )
         if not isinstance(about, dict) or about.get("format") != FORMAT:
             found = about.get("format") if isinstance(about, dict) else None
             raise RunDirectoryError(
                 f"{path}: this run directory has format {found}, this blockflow reads format {FORMAT}. "
                 "Choose another run_dir, or use the version that made it"
+            )
+        if (wrong := sorted(key for key, holds in _SOUND.items() if not holds(about[key]))) != []:
+            raise RunDirectoryError(
+                f"{path}: run.json holds nonsense as {', '.join(wrong)}. Restore it, remove the folder to "
+                "begin anew with nothing known as done, or choose another run_dir"
             )
         return cls(path, about)
 

@@ -1,5 +1,7 @@
 """A tracking store on disk: Daisy's marks for one recipe, grid and set of outputs, and our journal beside them."""
 
+import math
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,8 +61,16 @@ class Store:
                 about["generations"],
                 about["order"],
             )
+            if (
+                not isinstance(store.generations, dict)
+                or not isinstance(about["recipe"], dict)
+                or not isinstance(store.order, int)
+            ):
+                raise TypeError("generations must be a mapping, order a number")  # noqa: TRY301 (said below)
+
             store.journal()
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            store.done()
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise RunDirectoryError(
                 f"{path}: this tracking store cannot be read ({type(error).__name__}: {error}). Remove its folder: "
                 "what it marked as done is done again then"
@@ -113,7 +123,7 @@ class Store:
         It may be larger than the grid, since it counts the blocks of the total ROI, context included.
         """
         folder = self.daisy_path / "done"
-        if not (folder / "zarr.json").exists():
+        if not (folder / "zarr.json").exists() or self._is_torn():
             return None
         about = read_json(folder / "zarr.json")
         shape = tuple(about["shape"])
@@ -128,3 +138,19 @@ class Store:
             return None
         marks: NDArray[np.uint8] = np.memmap(chunk, np.uint8, mode, shape=shape)
         return marks[tuple(slice(0, count) for count in self.grid.shape)]
+
+    def mend(self) -> None:
+        """Let Daisy make its marks anew if it was killed while it made them: then no block is known to be done."""
+        if self._is_torn():
+            shutil.rmtree(self.daisy_path)
+
+    def _is_torn(self) -> bool:
+        folder = self.daisy_path / "done"
+        try:
+            shape = read_json(folder / "zarr.json")["shape"]
+            size = folder.joinpath("c", *("0" for _ in shape)).stat().st_size
+        except FileNotFoundError:
+            return False
+        except ValueError:
+            return True
+        return bool(size < math.prod(shape))

@@ -263,7 +263,7 @@ def _give_up(assignment: Assignment, why: str) -> SystemExit:
 def _call_init(assignment: Assignment, address: Any) -> None:
     """Call the task's `init_callback_fn` once in a session, however often the supervisor is started."""
     called = assignment.directory.path / "initialised"
-    if called.exists() and called.read_text() == assignment.session:
+    if called.exists() and called.read_bytes() == assignment.session.encode():
         return
     try:
         calls = assignment.load_calls()

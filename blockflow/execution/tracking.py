@@ -12,7 +12,7 @@ All maps are arrays over block grids, so a million blocks take milliseconds.
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,7 +63,7 @@ def plan_tracking(
     _forget_overwritten(stores)
     own = next((s for s in stores if s.recipe.hash == recipe.hash and s.grid == grid), None)
     if own is None:
-        own = Store(folder / _key(recipe, grid), recipe, grid, generations, 0)
+        own = Store(folder / _key(recipe, grid, generations), recipe, grid, generations, 0)
         if own.path.exists():  # what a process left that was killed while it removed or made a store
             shutil.rmtree(own.path)
     others = [store for store in stores if store is not own]
@@ -132,9 +132,9 @@ def _writing_in(grid: BlockGrid, roi: Roi | None) -> BoolMap:
     return result
 
 
-def _key(recipe: Recipe, grid: BlockGrid) -> str:
-    geometry = hashlib.sha256(json.dumps(grid.to_json(), sort_keys=True).encode()).hexdigest()
-    return f"{recipe.hash[:16]}-{geometry[:8]}"
+def _key(recipe: Recipe, grid: BlockGrid, outputs: Iterable[str]) -> str:
+    place = hashlib.sha256(json.dumps([grid.to_json(), sorted(outputs)], sort_keys=True).encode()).hexdigest()
+    return f"{recipe.hash[:16]}-{place[:8]}"
 
 
 def _valid_stores(folder: Path, generations: Mapping[str, str]) -> tuple[list[Store], list[str]]:
@@ -142,9 +142,13 @@ def _valid_stores(folder: Path, generations: Mapping[str, str]) -> tuple[list[St
     stores, lost = [], set()
     for path in sorted(folder.glob("*/about.json")):
         store = Store.load(path.parent)
+        store.mend()
+        if store.generations and generations.keys().isdisjoint(store.generations):
+            continue  # of other arrays: it holds again when the run writes those
         replaced = {name for name, stamp in store.generations.items() if generations.get(name) != stamp}
         if replaced:
             lost |= replaced
+            (store.path / "about.json").unlink()  # first, so that half a store is none
             shutil.rmtree(store.path)
         else:
             stores.append(store)

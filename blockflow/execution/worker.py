@@ -68,6 +68,10 @@ def do_blocks(session: WorkerSession, assignment: Assignment, calls: Calls) -> N
                     if session.held is None:
                         raise
                     _give_back_interrupted(session, error)
+                except KeyboardInterrupt as error:  # in `serial`: the run is stopped in the middle of a block
+                    if session.held is not None:
+                        _give_back_interrupted(session, error)
+                    raise
                 else:
                     if session.held is not None:
                         _give_back_interrupted(session, BlockflowError(_LEFT_EARLY))

@@ -1,6 +1,7 @@
 """Arrays with a place in the world: read and written by ROI."""
 
 import math
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -104,7 +105,7 @@ class Array:
         return Coordinate(self.write_unit[axis] for axis in self._axes) * self.voxel_size
 
     def __getitem__(self, key: Any) -> np.ndarray:
-        return self.to_ndarray(key) if isinstance(key, Roi) else np.asarray(self.data[key])
+        return self.to_ndarray(key) if isinstance(key, Roi) else self._read(key)
 
     def __setitem__(self, key: Any, value: Any) -> None:
         if not isinstance(key, Roi):
@@ -129,13 +130,25 @@ class Array:
         begin, end = self._voxels(self.roi if roi is None else roi)
         inner_begin, inner_end = self._clip(begin, end)
         if (inner_begin, inner_end) == (begin, end):
-            return np.asarray(self.data[self._slices(begin, end)])
+            return self._read(self._slices(begin, end))
         fill_value = self.fill_value if fill_value is None else fill_value
         result = np.full(self._full_shape(end - begin), fill_value, dtype=self.dtype)
         if all(low < high for low, high in zip(inner_begin, inner_end, strict=True)):
             target = self._slices(inner_begin - begin, inner_end - begin)
-            result[target] = self.data[self._slices(inner_begin, inner_end)]
+            result[target] = self._read(self._slices(inner_begin, inner_end))
         return result
+
+    def _read(self, key: Any) -> np.ndarray:
+        """Read from the zarr array, which gives its fill value for all that is not there: even if all of it is gone."""
+        voxels = np.asarray(self.data[key])
+        root = getattr(getattr(self.data, "store", None), "root", None)
+        if root is not None:
+            place = os.path.join(root, self.data.path)  # type: ignore[union-attr]  # noqa: PTH118 (made for speed)
+            if not any(os.path.exists(f"{place}/{name}") for name in ("zarr.json", ".zarray")):  # noqa: PTH110
+                raise StorageError(
+                    f"{self.path}: the array is gone while it is read. Put it back, then run again"
+                )
+        return voxels
 
     def _voxels(self, roi: Roi) -> tuple[Coordinate, Coordinate]:
         if roi.dims != len(self._axes):

@@ -18,6 +18,9 @@ __all__ = ["FITS", "BlockGrid"]
 
 FITS = ("valid", "overhang", "shrink")
 
+#: what is beyond is no 64-bit number once it is added up
+_FARTHEST = 2**62
+
 
 @dataclass(frozen=True)
 class BlockGrid:
@@ -52,11 +55,15 @@ class BlockGrid:
                 "total, read and write ROI must have the same number of axes, they have "
                 + ", ".join(f"{name} {count}" for name, count in dims.items())
             )
+        if not dims["total"]:
+            raise TaskError("the total, read and write ROI must have at least one axis")
         for name, roi in (("total", self.total_roi), ("read", self.read_roi), ("write", self.write_roi)):
             if roi.unbounded or roi.empty or any(value is None for value in roi.offset):
                 raise TaskError(
                     f"the {name} ROI {roi} must have a place and a size of at least 1 along each axis"
                 )
+            if any(abs(edge) > _FARTHEST for edge in (*roi.begin, *roi.end)):
+                raise TaskError(f"the {name} ROI {roi} is farther out than {_FARTHEST} lattice units")
         if not self.read_roi.contains(self.write_roi):
             raise TaskError(
                 f"the write ROI {self.write_roi} must lie within the read ROI {self.read_roi}. "

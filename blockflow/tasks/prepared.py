@@ -3,14 +3,14 @@
 import inspect
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from funlib.geometry import Coordinate, Roi
 
-from blockflow.errors import StorageError, TaskError, WorkerFileError
+from blockflow.errors import BlockflowError, StorageError, TaskError, WorkerFileError
 from blockflow.storage import (
     Array,
     ArraySpec,
@@ -26,6 +26,10 @@ from blockflow.tasks.task import BlockwiseTask, Check, in_order
 from blockflow.tasks.worker_file import WorkerFile, load_worker_file
 
 __all__ = ["PreparedTask", "prepare"]
+
+
+#: how many blocks a task may have: about each of them a few bytes are kept in memory and on disk
+_MOST_BLOCKS = 2_000_000_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,15 +101,7 @@ def _load(task: BlockwiseTask) -> _Loaded:
     specs: list[ArraySpec] = []
     files: list[Path] = []
     if worker_file is not None and worker_file.arrays is not None:
-        try:
-            declared = worker_file.arrays(*task.args, **task.kwargs)
-        except TypeError as error:
-            raise WorkerFileError(
-                f"task {task.name}: {worker_file.path.name} does not take these arguments: {error}. Its arrays "
-                f"function is arrays{inspect.signature(worker_file.arrays)}"
-            ) from error
-        except StorageError as error:
-            raise StorageError(f"task {task.name}: {error}") from error
+        declared = _declared(task, worker_file, worker_file.arrays)
         inputs |= {name: _place(path) for name, path in declared.get("inputs", {}).items()}
         for name, output in declared.get("outputs", {}).items():
             if isinstance(output, ArraySpec):
@@ -115,9 +111,67 @@ def _load(task: BlockwiseTask) -> _Loaded:
     return _Loaded(task, worker_file, inputs, outputs, specs, files)
 
 
+def _declared(
+    task: BlockwiseTask, worker_file: WorkerFile, arrays: Callable[..., Mapping[str, Any]]
+) -> Mapping[str, Any]:
+    """What the `arrays` function of a worker file says, checked: it is the user's code."""
+    try:
+        declared: Any = arrays(*task.args, **task.kwargs)
+    except TypeError as error:
+        raise WorkerFileError(
+            f"task {task.name}: {worker_file.path.name} does not take these arguments: {error}. Its arrays "
+            f"function is arrays{inspect.signature(arrays)}"
+        ) from error
+    except BlockflowError as error:
+        raise type(error)(f"task {task.name}: {error}") from error
+    except (Exception, SystemExit) as error:
+        raise WorkerFileError(
+            f"task {task.name}: the arrays function of {worker_file.path} failed: {type(error).__name__}: {error}"
+        ) from error
+    if not isinstance(declared, Mapping) or not declared.keys() <= {"inputs", "outputs", "files"}:
+        found: Any = sorted(map(str, declared)) if isinstance(declared, Mapping) else declared
+        raise WorkerFileError(
+            f"task {task.name}: the arrays function of {worker_file.path} must return a dict with 'inputs', 'outputs' "
+            f"and 'files', as far as there are any, not {found!r}"
+        )
+    for kind, types, what in (
+        ("inputs", (str, os.PathLike), "paths"),
+        ("outputs", (str, os.PathLike, ArraySpec), "paths or ArraySpecs"),
+    ):
+        named = declared.get(kind, {})
+        if not isinstance(named, Mapping) or not all(
+            isinstance(name, str) and isinstance(value, types) for name, value in named.items()
+        ):
+            raise WorkerFileError(
+                f"task {task.name}: the arrays function of {worker_file.path} must give {kind!r} as a dict of names to "
+                f"{what}, not {named!r}"
+            )
+    files = declared.get("files", ())
+    if not isinstance(files, Sequence | set) or not all(
+        isinstance(path, str | os.PathLike) for path in files
+    ):
+        raise WorkerFileError(
+            f"task {task.name}: the arrays function of {worker_file.path} must give 'files' as a list of paths, not "
+            f"{files!r}"
+        )
+    for path in files:
+        if not Path(path).is_file():
+            raise WorkerFileError(
+                f"task {task.name}: {worker_file.path} needs file {path}, which is not there"
+            )
+    return declared
+
+
 def _place(path: Any) -> str:
     """One spelling for each path, so that what one task writes is known as what another reads."""
-    return str(os.path.abspath(os.fspath(path)))  # noqa: PTH100 (Path.absolute keeps `..`)
+    place: str = os.path.abspath(os.fspath(path))  # noqa: PTH100 (Path.absolute keeps `..`)
+    try:
+        os.stat(place)  # noqa: PTH116 (a Path answers less)
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        pass  # said later, by who needs it
+    except (OSError, ValueError) as error:
+        raise StorageError(f"{place!r} cannot be the path of an array: {error}") from error
+    return place
 
 
 def _common_lattice(loaded: Iterable[_Loaded]) -> Lattice | None:
@@ -143,6 +197,7 @@ def _resolve(known: _Loaded, lattice: Lattice | None, upstream: Sequence[Prepare
         task.write_roi,
         choose("fit", default="valid"),
     )
+    _check_number(grid)
     for array in inputs.values():
         _check_on_voxels(grid, array, grid.read_roi, grid.total_roi)
     for name, array in outputs.items():
@@ -150,6 +205,7 @@ def _resolve(known: _Loaded, lattice: Lattice | None, upstream: Sequence[Prepare
         _check_coverage(grid, name, array)
         _check_write_units(grid, name, array)
         _check_writable(name, array)
+    _check_apart(known)
     for spec in known.specs:
         _check_existing(spec)
     before, after = _checks(choose("check_function", default=None))
@@ -192,6 +248,14 @@ def _whole(task: BlockwiseTask, inputs: Mapping[str, Array], outputs: Mapping[st
     return arrays[0].roi.grow(
         task.write_roi.begin - task.read_roi.begin, task.read_roi.end - task.write_roi.end
     )
+
+
+def _check_number(grid: BlockGrid) -> None:
+    if grid.number_of_blocks > _MOST_BLOCKS:
+        raise TaskError(
+            f"{grid.number_of_blocks} blocks ({' x '.join(map(str, grid.shape))}) are more than the {_MOST_BLOCKS} "
+            f"that one task may have. Give larger write ROIs than {grid.write_roi.shape}, or a smaller total ROI"
+        )
 
 
 def _check_on_voxels(grid: BlockGrid, array: Array, template: Roi, within: Roi) -> None:
@@ -253,6 +317,18 @@ def _check_write_units(grid: BlockGrid, name: str, array: Array) -> None:
         + (f" and begins at {start}" if start != grid.origin else "")
         + f"; or store the output in {kind}s that divide the blocks"
     )
+
+
+def _check_apart(known: _Loaded) -> None:
+    """No output may be an input of the same task, or lie in its folder: a block done twice would read itself."""
+    for name, path in known.outputs.items():
+        for read_name, read in known.inputs.items():
+            ours, theirs = Path(os.path.realpath(path)), Path(os.path.realpath(read))
+            if ours.is_relative_to(theirs) or theirs.is_relative_to(ours):
+                raise TaskError(
+                    f"output {name!r} ({path}) and input {read_name!r} ({read}) are one array, or one lies in the "
+                    "other's folder. Choose another path for the output"
+                )
 
 
 def _check_writable(name: str, array: Array) -> None:

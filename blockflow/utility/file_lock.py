@@ -89,6 +89,8 @@ class FileLock:
             return None
         if not isinstance(holder, dict) or not {"host", "pid", "process_started", "since"} <= holder.keys():
             return None  # nobody of ours wrote it
+        if not isinstance(holder["pid"], int) or not isinstance(holder["since"], int | float):
+            return None
         if holder["host"] == socket.gethostname():
             alive = _process_start(holder["pid"]) == holder["process_started"]
         else:

@@ -96,7 +96,12 @@ def cast(data: np.ndarray, dtype: Any, roi: Roi) -> np.ndarray:
     if np.issubdtype(dtype, np.integer) and not np.can_cast(data.dtype, dtype):
         limits = np.iinfo(dtype)
         low, high = data.min(), data.max()
-        if not (low >= limits.min and high <= limits.max):
+        # the limits as floats: the greatest integer itself may not be one, the one behind it is
+        if not (
+            low >= limits.min and high < float(limits.max) + 1
+            if data.dtype.kind == "f"
+            else low >= limits.min and high <= limits.max
+        ):
             raise OverflowError(
                 f"{roi} holds values from {low} to {high}; {dtype} holds {limits.min} to {limits.max}"
             )

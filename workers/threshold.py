@@ -18,6 +18,7 @@ import numpy as np
 
 import blockflow
 from blockflow import compute
+from blockflow.errors import TaskError
 from blockflow.execution.client import is_committed
 from blockflow.storage import open_array, spec_like
 
@@ -28,10 +29,21 @@ check_function = is_committed
 
 def arrays(input: str, output: str, threshold: float = 0.0, **storage: Any) -> Mapping[str, Any]:
     """What is read, and what is written: uint8, stored like the input unless `storage` says otherwise."""
+    if isinstance(threshold, bool) or not isinstance(threshold, int | float):
+        raise TaskError(f"threshold must be a number, not {threshold!r}")
     return {
         "inputs": {"input": input},
         "outputs": {"output": spec_like(open_array(input), output, dtype=np.uint8, **storage)},
     }
+
+
+def number(text: str) -> float:
+    """The number that `text` is, exact for integers of any size."""
+    try:
+        return int(text)
+    except ValueError:
+        value = float(text)
+        return int(value) if value.is_integer() else value
 
 
 def spawn_worker(input: str, output: str, threshold: float = 0.0, **_storage: Any) -> Callable[[], None]:
@@ -49,11 +61,11 @@ def cli() -> None:
 @cli.command()
 @click.option("--input", required=True, help="The array to read.")
 @click.option("--output", required=True, help="The array to write; it must exist.")
-@click.option("--threshold", type=float, default=0.0, show_default=True, help="Voxels above it become 1.")
-def start_worker(input: str, output: str, threshold: float) -> None:
+@click.option("--threshold", default="0", show_default=True, help="Voxels above it become 1.")
+def start_worker(input: str, output: str, threshold: str) -> None:
     """Do blocks until none is left."""
     source, target = open_array(input), open_array(output, "r+")
-    limit = int(threshold) if float(threshold).is_integer() else threshold
+    limit = number(threshold)
     for block in blockflow.blocks():
         target[block.write_roi] = source[block.write_roi] > limit
 

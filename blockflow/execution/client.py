@@ -54,13 +54,16 @@ class Client(daisy.v2.Client):  # type: ignore[misc]
                 session.finished = True
                 return None
             if session.begin(block):
+                session.client = self
                 return block
             self._lease.__exit__(None, None, None)
         return None
 
     def give_back(self, block: Any, error: BaseException | None) -> None:
         """Settle a block that was taken, and tell Daisy."""
-        _session().settle(block, error)
+        session = _session()
+        session.client = None  # a client must go away in the thread that made it
+        session.settle(block, error)
         self._lease.__exit__(None, None, None)
 
 
@@ -77,11 +80,7 @@ def blocks() -> Iterator[Any]:
         return
     client = Client()
     while (block := client.take()) is not None:
-        try:
-            yield block
-        except GeneratorExit:
-            session.interrupted = client  # what ended the loop is known one level up
-            raise
+        yield block  # if the loop is left here, why is known where the worker's function ends
         client.give_back(block, None)
 
 

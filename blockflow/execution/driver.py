@@ -27,6 +27,7 @@ from blockflow.execution.session import WorkerSession, record_failed_worker
 from blockflow.execution.tracking import TrackingPlan, done_blocks, plan_tracking
 from blockflow.storage import claim, note_session, open_array
 from blockflow.tasks import PreparedTask
+from blockflow.tasks.worker_file import folders_of_files
 from blockflow.utility.file_lock import FileLock
 from blockflow.utility.files import read_json, write_aside, write_json
 
@@ -118,7 +119,10 @@ def _run(
 ) -> Outcome:
     events = EventLog(run.events("driver"))
     events.write("run started", tasks=[task.name for task in prepared])
-    trackings = {task.name: _begin(run, task, compute, progress, unknown_outputs) for task in prepared}
+    trackings: dict[str, TrackingPlan] = {}
+    for task in prepared:
+        upstream = [trackings[before.name] for before in task.task.upstream]
+        trackings[task.name] = _begin(run, task, compute, progress, unknown_outputs, upstream)
     _assign(run, prepared, trackings, compute, num_workers)
     written = [path for task in prepared if trackings[task.name].to_do for path in task.outputs.values()]
     for path in written:
@@ -139,10 +143,10 @@ def _run(
             if not any(tracking.to_do for tracking in trackings.values()):
                 progress.note("every block is done already")
             elif compute.distribute_workers:
-                states = serve(pipeline, progress, stop.listen)
+                states = serve(pipeline, progress, stop.listen, stop.is_overdue)
             else:
                 workers = _serial_workers(run, prepared, progress, stop)
-                states = serve_in_process(pipeline, progress, stop.listen, workers)
+                states = serve_in_process(pipeline, progress, stop.listen, stop.is_overdue, workers)
         except EnginePanicError as error:
             write_aside(run.stop_file, b"now")
             problems.append(str(error))
@@ -212,6 +216,7 @@ def _begin(
     compute: ComputeContext,
     progress: Progress,
     unknown_outputs: Path | None,
+    upstream: Sequence[TrackingPlan],
 ) -> TrackingPlan:
     """Make the task's folder, and find out what is done already."""
     directory = run.task(task.name)
@@ -220,7 +225,7 @@ def _begin(
     generations = {path: claim(open_array(path, "r+"), writer) for path in task.outputs.values()}
     if not generations and unknown_outputs is not None:
         generations = {"what this worker file writes": _claim_file(unknown_outputs, writer)}
-    plan = plan_tracking(directory.tracking, task.recipe, task.grid, generations)
+    plan = plan_tracking(directory.tracking, task.recipe, task.grid, generations, upstream)
     for line in (*task.warnings, *plan.changes):
         progress.note(f"{task.name}: {line}")
     if not compute.distribute_workers and task.task.num_workers > 1:
@@ -278,7 +283,7 @@ def _assign(
             slots=slots,
             upstream=[before.name for before in task.task.upstream],
             recipe=task.recipe.hash,
-            import_path=[entry or str(Path.cwd()) for entry in sys.path],
+            import_path=[entry or str(Path.cwd()) for entry in sys.path if entry not in folders_of_files],
         ).save(directory.description)
 
 
@@ -346,6 +351,10 @@ def _task_outcome(
     return TaskOutcome(blocks, complete - skipped, skipped, failed, orphaned, left, stopped)
 
 
+#: seconds after an order to stop at once in which the engine must have ended
+_STOP_GRACE = 10.0
+
+
 class _Stop:
     """Turns signals into an orderly end: the first SIGINT drains, a second one or SIGTERM stops at once.
 
@@ -359,6 +368,7 @@ class _Stop:
         self._progress = progress
         self._in_main_thread = threading.current_thread() is threading.main_thread()
         self._originals: dict[int, Any] = {}
+        self._now_since: float | None = None
 
     def listen(self) -> None:
         """Handle the signals here, if this is the main thread (no other can)."""
@@ -366,6 +376,10 @@ class _Stop:
             for number in (signal.SIGINT, signal.SIGTERM):
                 original = signal.signal(number, self._stop)
                 self._originals.setdefault(number, original)
+
+    def is_overdue(self) -> bool:
+        """Whether the run was to stop at once, and has not for longer than anything may take."""
+        return self._now_since is not None and time.monotonic() - self._now_since > _STOP_GRACE
 
     def __enter__(self) -> Self:
         self.listen()
@@ -379,6 +393,8 @@ class _Stop:
         drain = number == signal.SIGINT and not self.asked
         self.asked = True
         write_aside(self._run.stop_file, b"drain" if drain else b"now")
+        if not drain:
+            self._now_since = self._now_since or time.monotonic()
         if drain:
             self._progress.note(
                 "stopping: blocks that are being done are finished first; interrupt again to stop at once"

@@ -66,11 +66,14 @@ def build_pipeline(tasks: Mapping[str, Any], upstream: Mapping[str, Sequence[str
     return daisy.Pipeline(list(tasks.values()), edges)
 
 
-def serve(pipeline: Any, observer: Any, when_started: Callable[[], None]) -> Mapping[str, Any]:
+def serve(
+    pipeline: Any, observer: Any, when_started: Callable[[], None], given_up: Callable[[], bool]
+) -> Mapping[str, Any]:
     """Run a pipeline to its end; returns Daisy's `TaskState` of each task by its name.
 
     The server runs in a thread of its own, so that this one can answer signals; `when_started` is called here
-    once the server is up. It listens on the loopback interface alone: all workers are on this machine.
+    once the server is up. A server that does not end is left alone once `given_up` says so. It listens on the
+    loopback interface alone: all workers are on this machine.
     """
     daisy.logging.set_log_basedir(None)  # the supervisor keeps the logs
     server = daisy.v2.Server()
@@ -81,11 +84,15 @@ def serve(pipeline: Any, observer: Any, when_started: Callable[[], None]) -> Map
     )
     thread.wait_until_started()
     when_started()
-    return thread.result()
+    return thread.result(given_up)
 
 
 def serve_in_process(
-    pipeline: Any, observer: Any, when_started: Callable[[], None], workers: Mapping[str, Callable[[], None]]
+    pipeline: Any,
+    observer: Any,
+    when_started: Callable[[], None],
+    given_up: Callable[[], bool],
+    workers: Mapping[str, Callable[[], None]],
 ) -> Mapping[str, Any]:
     """Run a pipeline with its workers in this thread, one after the other, the server in a thread beside it.
 
@@ -133,7 +140,7 @@ def serve_in_process(
         with changed:
             over.update(workers)
             changed.notify_all()
-        states = thread.result()
+        states = thread.result(given_up)
     return states
 
 
@@ -166,9 +173,12 @@ class _ServerThread(threading.Thread):
     def wait_until_started(self) -> None:
         self._up.wait()
 
-    def result(self) -> Mapping[str, Any]:
-        """Wait for the server's end; gives its states, or raises what ended it."""
-        self.join()
+    def result(self, given_up: Callable[[], bool]) -> Mapping[str, Any]:
+        """Wait for the server's end; gives its states, or raises what ended it. None if it is `given_up` before."""
+        while self.is_alive():
+            self.join(0.5)
+            if given_up():
+                return {}
         if self._error is None:
             return dict(self._states)
         if type(self._error).__name__ == "PanicException":

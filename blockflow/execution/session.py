@@ -35,7 +35,7 @@ class WorkerSession:
         self.leaving = False
         self.begun = 0
         self.held: Any = None
-        self.interrupted: Any = None  # the client of a `blocks()` loop that was left in the middle of a block
+        self.client: Any = None  # whose block is held
         self.lattice = Lattice.parse(assignment.lattice) if assignment.lattice else None
         self._calls = calls
         self._grid = BlockGrid.from_json(assignment.grid)
@@ -85,7 +85,9 @@ class WorkerSession:
         import daisy
 
         self.held = None
-        if isinstance(error, KeyboardInterrupt):  # not the block's fault: no record, no attempt
+        if (
+            isinstance(error, KeyboardInterrupt) and self.leaving
+        ):  # not the block's fault: no record, no attempt
             block.status = daisy.BlockStatus.FAILED
             self._end("interrupted")
         elif error is not None:

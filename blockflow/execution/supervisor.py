@@ -74,7 +74,7 @@ class _Crew:
             return
         while len(self._workers) < self._wanted:
             name = self._next_name()
-            command = [sys.executable, "-m", "blockflow.execution.worker", str(self._description), name]
+            command = [sys.executable, "-P", "-m", "blockflow.execution.worker", str(self._description), name]
             handle = self._context.start_worker(command, self._environment, self._log(name))
             self._workers.append(_Worker(name, handle, self.assignment.run_directory.events(name)))
             self._events.write("worker started", worker=name)
@@ -216,7 +216,7 @@ def supervise(description: Path, address: Any) -> None:
     Raises
     ------
     SystemExit
-        With a message, if the task cannot go on: its workers cannot start, or the run is to stop.
+        With a message, if the task cannot go on: its workers cannot start, or the driver is gone.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver decides; it is asked through the stop file
     assignment = Assignment.load(description)
@@ -237,12 +237,12 @@ def supervise(description: Path, address: Any) -> None:
             if run.stop_file.exists():
                 how = run.stop_file.read_text()
                 if how == "now":
-                    raise SystemExit("the run was stopped")
+                    return
                 if not asked_to_leave:
                     crew.ask_to_leave()
                     asked_to_leave = True
                 if crew.is_empty:
-                    raise SystemExit("the run was drained")
+                    return
             elif crew.finished:
                 if crew.is_empty:
                     return

@@ -34,19 +34,29 @@ class TrackingPlan:
     """What a run of a task goes by.
 
     `skip` is true where an earlier run of the same recipe on another grid did the very same block; what
-    `tracking_path` itself holds, Daisy skips. `to_do` counts the blocks that are left.
+    `tracking_path` itself holds, Daisy skips. `remaining` is true for the blocks that are left.
     """
 
     store: Path
     tracking_path: Path
     journal: Path
     skip: BoolMap | None
-    to_do: int
+    grid: BlockGrid
+    remaining: BoolMap
     changes: Sequence[str]
+
+    @property
+    def to_do(self) -> int:
+        """How many blocks are left."""
+        return int(np.count_nonzero(self.remaining))
 
 
 def plan_tracking(
-    folder: Path, recipe: Recipe, grid: BlockGrid, generations: Mapping[str, str]
+    folder: Path,
+    recipe: Recipe,
+    grid: BlockGrid,
+    generations: Mapping[str, str],
+    upstream: Sequence[TrackingPlan] = (),
 ) -> TrackingPlan:
     """Find or make the store for this recipe and grid, and see what earlier runs have done already.
 
@@ -58,6 +68,9 @@ def plan_tracking(
         Of the run that begins.
     generations : mapping of str to str
         The stamp of each output array by its path: marks for other arrays do not count.
+    upstream : sequence of TrackingPlan
+        Of the tasks that this one waits for. A block that reads where they have blocks to do is done again: when
+        it was done, the voxels there were not.
     """
     stores, changes = _valid_stores(folder, generations)
     _forget_overwritten(stores)
@@ -72,6 +85,9 @@ def plan_tracking(
 
     same = [store for store in others if store.recipe.hash == recipe.hash]
     different = [store for store in others if store.recipe.hash != recipe.hash]
+    if any(before.to_do for before in upstream):
+        for store in (own, *same):
+            store.unmark(_reading_what_remains(store.grid, upstream))
     done = own.done()
     skip = np.zeros(grid.shape, np.bool_)
     for store in same:
@@ -85,7 +101,8 @@ def plan_tracking(
         tracking_path=own.daisy_path,
         journal=own.journal_path,
         skip=skip if skip.any() else None,
-        to_do=int(grid.number_of_blocks - np.count_nonzero(done | skip)),
+        grid=grid,
+        remaining=~(done | skip),
         changes=changes,
     )
 
@@ -186,6 +203,14 @@ def _renew_journal(own: Store, others: Sequence[Store]) -> None:
     own.write_journal(marks)
 
 
+def _reading_what_remains(grid: BlockGrid, upstream: Sequence[TrackingPlan]) -> BoolMap:
+    """Which blocks read where a block of an upstream task is still to be done."""
+    reading = np.zeros(grid.shape, np.bool_)
+    for before in upstream:
+        reading |= _overlapping(before.remaining, before.grid, grid, margin=grid.context)
+    return reading
+
+
 def _edges(grid: BlockGrid, axis: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Where the write ROIs along an axis begin and end."""
     begin = grid.origin[axis] + np.arange(grid.shape[axis], dtype=np.int64) * grid.write_roi.shape[axis]
@@ -193,13 +218,20 @@ def _edges(grid: BlockGrid, axis: int) -> tuple[NDArray[np.int64], NDArray[np.in
     return begin, np.minimum(end, grid.writable.end[axis]) if grid.fit == "shrink" else end
 
 
-def _overlapping(blocks: BoolMap, grid: BlockGrid, target: BlockGrid) -> BoolMap:
-    """Which blocks of `target` write where any of `blocks` (a map over `grid`) writes."""
+def _overlapping(
+    blocks: BoolMap,
+    grid: BlockGrid,
+    target: BlockGrid,
+    margin: tuple[Sequence[int], Sequence[int]] | None = None,
+) -> BoolMap:
+    """Which blocks of `target` write, with a `margin` around it read, where any of `blocks` (over `grid`) writes."""
     if grid.total_roi.dims != target.total_roi.dims:
         return np.full(target.shape, blocks.any(), dtype=np.bool_)
 
     def along(axis: int) -> Callable[[NDArray[np.int64]], NDArray[np.int64]]:
         (begin, end), (low, high) = _edges(grid, axis), _edges(target, axis)
+        if margin is not None:
+            low, high = low - margin[0][axis], high + margin[1][axis]
         first = np.searchsorted(end, low, side="right")
         last = np.maximum(np.searchsorted(begin, high, side="left"), first)
         return lambda sums: np.take(sums, last, axis) - np.take(sums, first, axis)

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -43,6 +44,7 @@ def main() -> None:
         calls = assignment.load_calls()
         with closing(WorkerSession(assignment, calls, name)) as session:
             signal.signal(signal.SIGTERM, lambda *_: setattr(session, "leaving", True))
+            os.register_at_fork(after_in_child=lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL))
             do_blocks(session, assignment, calls)
     except Exception as error:
         record_failed_worker(assignment, name, error)
@@ -64,17 +66,20 @@ def do_blocks(session: WorkerSession, assignment: Assignment, calls: Calls) -> N
                 begun = session.begun
                 try:
                     function()
-                except Exception as error:
-                    if session.held is None:
-                        raise
-                    _give_back_interrupted(session, error)
-                except KeyboardInterrupt as error:  # in `serial`: the run is stopped in the middle of a block
+                except BaseException as error:
                     if session.held is not None:
-                        _give_back_interrupted(session, error)
-                    raise
+                        _give_back_held(session, error)
+                    elif isinstance(error, SystemExit) and session.begun > begun:
+                        continue  # a block ended the loop, and has its record
+                    elif isinstance(error, SystemExit | GeneratorExit):
+                        raise BlockflowError(f"the worker's function ended with {error!r}") from error
+                    else:
+                        raise
+                    if isinstance(error, KeyboardInterrupt) and session.leaving:
+                        raise
                 else:
                     if session.held is not None:
-                        _give_back_interrupted(session, BlockflowError(_LEFT_EARLY))
+                        _give_back_held(session, BlockflowError(_LEFT_EARLY))
                 idle_ends = idle_ends + 1 if session.begun == begun else 0
                 if idle_ends == _IDLE_ENDS and not session.finished:
                     raise BlockflowError(
@@ -91,11 +96,9 @@ _LEFT_EARLY = (
 )
 
 
-def _give_back_interrupted(session: WorkerSession, error: BaseException) -> None:
-    client, session.interrupted = session.interrupted, None
-    if client is None:
-        raise error
-    client.give_back(session.held, error)
+def _give_back_held(session: WorkerSession, error: BaseException) -> None:
+    """Settle the block of a loop that was left in the middle of it."""
+    session.client.give_back(session.held, error)
 
 
 def _worker_function(assignment: Assignment, calls: Calls) -> Callable[[], Any]:
@@ -151,7 +154,8 @@ def _run_command(command: Sequence[str]) -> None:
 
 def _python_target(command: Sequence[str]) -> tuple[str | None, list[str]] | None:
     """The module (or `None`) and the `sys.argv` of a command that is this very Python; `None` if it is another."""
-    if shutil.which(command[0]) != shutil.which(sys.executable):
+    called, own = (Path(shutil.which(name) or name) for name in (command[0], sys.executable))
+    if called.parent != own.parent or called.resolve() != own.resolve():
         return None
     for place, part in enumerate(command[1:], start=1):
         if part == "-m" and place + 1 < len(command):
@@ -203,5 +207,23 @@ def _end_with_supervisor() -> None:
         threading.Thread(target=watch, name="lifeline", daemon=True).start()
 
 
+def _run_and_end() -> None:
+    """Run `main`, and end the process whatever threads the worker file has left running."""
+    status: Any = 0
+    try:
+        main()
+    except SystemExit as end:
+        status = end.code
+        if isinstance(status, str):
+            print(status, file=sys.stderr)  # noqa: T201 (this is the worker's log)
+            status = 1
+    except BaseException:  # noqa: BLE001 (it is shown, and the process ends)
+        traceback.print_exc()
+        status = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status or 0)
+
+
 if __name__ == "__main__":
-    main()
+    _run_and_end()

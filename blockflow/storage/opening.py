@@ -1,5 +1,6 @@
 """Opening arrays by path, and the names that DaCapo's worker files use for it."""
 
+import os
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -25,18 +26,29 @@ __all__ = [
     "use_lattice",
 ]
 
-_lattice: ContextVar[Lattice | None] = ContextVar("lattice", default=None)
+#: of the whole process, its threads and its children, so that all read and write on the run's lattice
+_LATTICE = "BLOCKFLOW_LATTICE"
+
 _planned: ContextVar[dict[str, ArraySpec]] = ContextVar("planned", default={})  # noqa: B039 (never mutated)
 
 
 @contextmanager
 def use_lattice(lattice: Lattice | None) -> Iterator[None]:
-    """Open every array on `lattice` for as long as the context lasts (the lattice of the run)."""
-    token = _lattice.set(lattice)
+    """Open every array on `lattice` for as long as the context lasts, in all threads and in child processes."""
+    before = os.environ.pop(_LATTICE, None)
+    if lattice is not None:
+        os.environ[_LATTICE] = " ".join(lattice.texts())
     try:
         yield
     finally:
-        _lattice.reset(token)
+        os.environ.pop(_LATTICE, None)
+        if before is not None:
+            os.environ[_LATTICE] = before
+
+
+def _current_lattice() -> Lattice | None:
+    steps = os.environ.get(_LATTICE)
+    return Lattice.parse(steps.split()) if steps else None
 
 
 @contextmanager
@@ -88,7 +100,7 @@ def open_array(path: Any, mode: str = "r") -> Array:
         raise StorageError(f"{path}: only arrays on a file system can be opened, not a URL")
     place = Path(path)
     if mode == "r" and (spec := _planned.get().get(str(place.absolute()))) is not None:
-        return spec.planned(_lattice.get())
+        return spec.planned(_current_lattice())
     if not place.exists():
         raise StorageError(f"{place}: there is no such array. {_nearest(place)}")
     if not place.is_dir():
@@ -101,7 +113,7 @@ def open_array(path: Any, mode: str = "r") -> Array:
         members = ", ".join(sorted(name for name, _ in data.arrays())) or "none"
         raise StorageError(f"{place}: this is a group, not an array. Arrays in it: {members}")
     metadata = VolumeMetadata.parse(data.attrs.asdict(), len(data.shape), str(place))
-    return Array(str(place), data, metadata, _lattice.get())
+    return Array(str(place), data, metadata, _current_lattice())
 
 
 def _nearest(place: Path) -> str:

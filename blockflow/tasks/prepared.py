@@ -208,6 +208,9 @@ def _resolve(known: _Loaded, lattice: Lattice | None, upstream: Sequence[Prepare
     _check_apart(known)
     for spec in known.specs:
         _check_existing(spec)
+    for made in upstream:
+        if made.task in task.upstream:
+            _check_meets(grid, made)
     before, after = _checks(choose("check_function", default=None))
     return PreparedTask(
         task=task,
@@ -255,6 +258,23 @@ def _check_number(grid: BlockGrid) -> None:
         raise TaskError(
             f"{grid.number_of_blocks} blocks ({' x '.join(map(str, grid.shape))}) are more than the {_MOST_BLOCKS} "
             f"that one task may have. Give larger write ROIs than {grid.write_roi.shape}, or a smaller total ROI"
+        )
+
+
+def _check_meets(grid: BlockGrid, upstream: PreparedTask) -> None:
+    """Every block must read something that the upstream task writes: Daisy waits for ever for one that does not."""
+    first, last = (grid.read_roi_of([at * (count - 1) for count in grid.shape]) for at in (0, 1))
+    written = upstream.grid.covered
+    if first.dims != written.dims:
+        raise TaskError(f"it has {first.dims} axes, and its upstream task {upstream.name} has {written.dims}")
+    if any(
+        first.end[axis] <= written.begin[axis] or last.begin[axis] >= written.end[axis]
+        for axis in range(first.dims)
+    ):
+        raise TaskError(
+            f"some of its blocks read nothing of what the upstream task {upstream.name} writes: that writes {written}, "
+            f"the blocks here read from {first} to {last}. Make the total ROI smaller, or that of {upstream.name} "
+            "larger"
         )
 
 
@@ -381,6 +401,7 @@ def _recipe(
             name: specs[path].describe() if path in specs else {"shape": outputs[name].shape}
             for name, path in known.outputs.items()
         },
+        upstream={made.name: made.recipe.hash for made in upstream if made.task in known.task.upstream},
         blocks={
             "read_shape": list(grid.read_roi.shape),
             "write_shape": list(grid.write_roi.shape),

@@ -35,16 +35,18 @@ def code_of_file(path: Path) -> dict[str, Any]:
     return {"sha256": digest_of_file(path)}
 
 
-def code_of_function(function: Callable[..., Any]) -> dict[str, Any]:
-    """The code of a function: where it is from, its distribution's version, its source and what it captured."""
-    inner = inspect.unwrap(function)
+def code_of_function(function: Callable[..., Any], _seen: frozenset[int] = frozenset()) -> dict[str, Any]:
+    """The code of a function: where it is from, its distribution's version, its source, what it captured, what it
+    wraps, and the functions and plain values of its own module that it names.
+    """
+    inner: Any = function
     partial: Any = None
     while hasattr(inner, "func") and hasattr(inner, "keywords"):  # functools.partial
         partial = [partial, _plain(inner.args), _plain(inner.keywords)]
         inner = inner.func
     module = getattr(inner, "__module__", "") or ""
     try:
-        source = inspect.getsource(inner)
+        source = inspect.getsource(getattr(inner, "__code__", inner))  # of itself, not of what it wraps
     except (OSError, TypeError):
         source = json.dumps(_compiled(inner.__code__)) if hasattr(inner, "__code__") else repr(type(inner))
     try:
@@ -56,7 +58,32 @@ def code_of_function(function: Callable[..., Any]) -> dict[str, Any]:
         "version": version,
         "source": _digest(source.encode()),
         "captured": [_state(inner), partial],
+        "globals": _named_globals(inner, _seen | {id(inner)}),
     }
+
+
+def _named_globals(function: Any, seen: frozenset[int]) -> dict[str, Any]:
+    """What a function finds in its own module: the code of functions, and plain values; and what it wraps."""
+    found: dict[str, Any] = {}
+    wrapped = getattr(function, "__wrapped__", None)
+    if wrapped is not None and id(wrapped) not in seen:
+        found["__wrapped__"] = code_of_function(wrapped, seen)
+    code = getattr(function, "__code__", None)
+    for name in sorted(_names(code)) if code is not None else ():
+        value = function.__globals__.get(name)
+        if inspect.isfunction(value):
+            if value.__module__ == function.__module__ and id(value) not in seen:
+                found[name] = code_of_function(value, seen)
+        elif isinstance(
+            value, bool | int | float | str | tuple | list | dict | set | frozenset | np.ndarray | np.generic
+        ):
+            found[name] = _plain(value)
+    return found
+
+
+def _names(code: CodeType) -> set[str]:
+    inner = (_names(item) for item in code.co_consts if isinstance(item, CodeType))
+    return set(code.co_names).union(*inner)
 
 
 def _state(function: Any) -> Any:

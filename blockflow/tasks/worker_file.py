@@ -86,6 +86,10 @@ class WorkerFile:
         return getattr(self.module, "arrays", None)
 
 
+#: the folders that `load_module` has put on the module search path of this process
+folders_of_files: set[str] = set()
+
+
 class _SourceLoader(SourceFileLoader):
     """Compiles the file each time: Python would run old bytecode after an edit in the same second."""
 
@@ -118,6 +122,7 @@ def load_module(path: str | Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)  # type: ignore[arg-type]
     if str(path.parent) not in sys.path:
         sys.path.append(str(path.parent))  # for the modules beside it, after all others
+        folders_of_files.add(str(path.parent))
     sys.modules[name] = module
     try:
         loader.exec_module(module)

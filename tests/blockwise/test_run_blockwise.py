@@ -668,3 +668,114 @@ def test_an_input_that_another_run_wrote_again_is_a_changed_input(volume, voxels
         first(threshold)
         assert second() == done
         np.testing.assert_array_equal(zarr.open("copy.zarr")[:], data > threshold)
+
+
+def test_a_chain_that_grows_part_by_part_has_no_seam():
+    """A block that read where its upstream had not written yet is done again once that is written."""
+    data = np.arange(1, 41, dtype=np.int64) ** 2
+    for name, source in (("a.zarr", data), ("b.zarr", None), ("c.zarr", None)):
+        array = zarr.create_array(name, shape=(40,), chunks=(10,), dtype="i8", attributes={"voxel_size": [1]})
+        if source is not None:
+            array[:] = source
+
+    def copy(block):
+        from blockflow.storage import open_array
+
+        open_array("b.zarr", "r+")[block.write_roi] = open_array("a.zarr")[block.write_roi]
+
+    def sum_of_three(block):
+        from blockflow.storage import open_array
+
+        read = open_array("b.zarr")[block.read_roi]
+        open_array("c.zarr", "r+")[block.write_roi] = read[:-2] + read[1:-1] + read[2:]
+
+    for size in (20, 40):
+        first = blockflow.DaCapoBlockwiseTask(
+            None,
+            Roi((0,), (size,)),
+            Roi((0,), (10,)),
+            Roi((0,), (10,)),
+            1,
+            process_function=copy,
+            name="copy",
+        )
+        assert blockflow.run_blockwise(
+            None, Roi((-1,), (size + 2,)), Roi((-1,), (12,)), Roi((0,), (10,)), 1, upstream_tasks=[first],
+            process_function=sum_of_three, name="sum", run_dir="run", compute_context="serial",
+        )  # fmt: skip
+    padded = np.pad(data, 1)
+    np.testing.assert_array_equal(zarr.open("c.zarr", mode="r")[:], padded[:-2] + padded[1:-1] + padded[2:])
+    assert json.loads(Path("run/run.json").read_text())["results"]["sum"]["skipped"] == 1
+
+
+FACTOR = 1
+
+
+def scaled(block):
+    Path(f"out-{number(block)}").write_text(str(FACTOR))
+
+
+def test_globals_that_a_function_names_are_part_of_its_recipe(line, monkeypatch):
+    """A module's constant that a process_function reads decides its voxels, so a changed one does all again."""
+    arguments = dict(process_function=scaled, run_dir="run", compute_context="serial")
+    for factor in (1, 2):
+        monkeypatch.setitem(globals(), "FACTOR", factor)
+        assert blockflow.run_blockwise(None, *line(2), 1, **arguments)
+        assert Path("out-1").read_text() == str(factor)
+
+
+def test_a_changed_upstream_task_does_its_downstream_again(line):
+    """What an upstream task does is part of the recipe of those that wait for it, even if no array is known."""
+
+    def run(value):
+        def up(block):
+            Path(f"up-{number(block)}").write_text(str(value))
+
+        def down(block):
+            Path(f"down-{number(block)}").write_text(Path(f"up-{number(block)}").read_text())
+
+        first = blockflow.DaCapoBlockwiseTask(None, *line(2), 1, process_function=up, name="up")
+        assert blockflow.run_blockwise(
+            None, *line(2), 1, upstream_tasks=[first], process_function=down, name="down", run_dir="run",
+            compute_context="serial",
+        )  # fmt: skip
+        return Path("down-1").read_text()
+
+    assert [run(1), run(2)] == ["1", "2"]
+
+
+def test_a_downstream_task_beyond_its_upstream_is_refused(line):
+    """Blocks that read nothing of what their upstream task writes would wait for ever: an error says so before."""
+    first = blockflow.DaCapoBlockwiseTask(None, *line(3), 1, process_function=print, name="up")
+    with pytest.raises(TaskError, match="read nothing of what the upstream task up writes"):
+        blockflow.run_blockwise(
+            None, *line(4), 1, upstream_tasks=[first], process_function=print, name="down"
+        )
+
+
+def test_a_worker_ends_whatever_threads_it_left(line):
+    """A thread that a worker file leaves running does not keep the run from its end."""
+
+    def work(block):
+        import threading
+
+        threading.Thread(target=threading.Event().wait).start()
+
+    assert blockflow.run_blockwise(None, *line(2), 1, process_function=work, run_dir="run")
+
+
+@pytest.mark.parametrize("context", ["local", "serial"])
+@pytest.mark.parametrize("end", ["sys.exit(3)", "raise SystemExit", "raise GeneratorExit"])
+def test_whatever_ends_the_loop_is_the_blocks_record(line, end, context):
+    """sys.exit and the like in the middle of a block are recorded for it, and all other blocks are done."""
+    Path("w.py").write_text(
+        "import sys, blockflow\n"
+        "def spawn_worker():\n"
+        "    def loop():\n"
+        "        for block in blockflow.blocks():\n"
+        f"            if block.write_roi.offset[0] == 1: {end}\n"
+        "    return loop\n"
+    )
+    assert blockflow.run_blockwise("w.py", *line(4), 1, 1, run_dir="run", compute_context=context) is False
+    assert [(r.block, r.attempt) for r in records("run")] == [(1, 1), (1, 2)]
+    assert json.loads(Path("run/run.json").read_text())["results"]["w"]["done"] == 3

@@ -307,9 +307,9 @@ def _serial_workers(
     def worker(task: PreparedTask, assignment: Assignment) -> Any:
         def work() -> None:
             calls = _calls(task)
-            if calls.init_callback_fn is not None:
-                calls.init_callback_fn(os.environ["DAISY_CONTEXT"])
             try:
+                if calls.init_callback_fn is not None:
+                    calls.init_callback_fn(os.environ["DAISY_CONTEXT"])
                 with closing(WorkerSession(assignment, calls, f"{task.name}-0")) as session:
                     session.leaving = stop.asked
                     stop.session = session

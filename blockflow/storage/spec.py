@@ -19,6 +19,7 @@ __all__ = ["ArraySpec", "spec_like"]
 OUR_ATTRIBUTE = "blockflow"
 
 _COMPRESSORS = ("zstd", "gzip", "blosc", "none")
+_LEVELS = {"zstd": 22, "gzip": 9, "blosc": 9}
 
 
 class _Unwritten(np.ndarray[Any, Any]):
@@ -52,11 +53,25 @@ class ArraySpec:
             dtype = np.dtype(self.dtype)
         except TypeError as error:
             raise StorageError(f"{self.path}: unknown dtype {self.dtype!r}: {error}") from None
+        if dtype.kind not in "biufc":
+            raise StorageError(f"{self.path}: dtype {self.dtype!r} is none of numbers or booleans")
+        try:
+            fits = (
+                np.array(self.fill_value).astype(dtype).item() == self.fill_value
+                or self.fill_value != self.fill_value
+            )
+        except (TypeError, ValueError, OverflowError):
+            fits = False
+        if not fits:
+            raise StorageError(f"{self.path}: fill_value {self.fill_value!r} is no value of dtype {dtype}")
         object.__setattr__(self, "dtype", str(dtype.newbyteorder("=")))
         object.__setattr__(self, "shape", tuple(self.shape))
         for key in ("chunks", "shards"):
-            if getattr(self, key) is not None:
-                object.__setattr__(self, key, tuple(getattr(self, key)))
+            value = getattr(self, key)
+            if isinstance(value, Sequence) and all(isinstance(size, int) for size in value):
+                object.__setattr__(self, key, tuple(value))
+            elif value is not None:
+                raise StorageError(f"{self.path}: {key} must be a list of whole numbers, not {value!r}")
         for key in ("chunks", "shards"):
             value = getattr(self, key)
             if value is not None and (len(value) != len(self.shape) or any(size < 1 for size in value)):
@@ -73,11 +88,13 @@ class ArraySpec:
                 )
         if self.zarr_format not in (2, 3):
             raise StorageError(f"{self.path}: zarr_format must be 2 or 3, not {self.zarr_format}")
-        name, _, level = self.compressor.partition(":")
-        if name not in _COMPRESSORS or (level and not level.isdigit()):
+        name, _, level = str(self.compressor).partition(":")
+        if name not in _COMPRESSORS or (
+            level and not (level.isdigit() and int(level) <= _LEVELS.get(name, -1))
+        ):
             raise StorageError(
                 f"{self.path}: unknown compressor {self.compressor!r}; valid are {', '.join(_COMPRESSORS)}, "
-                "with an optional level: zstd:5"
+                f"with an optional level (zstd up to {_LEVELS['zstd']}, gzip and blosc up to 9): zstd:5"
             )
 
     def describe(self) -> dict[str, Any]:
@@ -204,8 +221,8 @@ def spec_like(
         shape=tuple(shape),
         dtype=str(source.dtype if dtype is None else dtype if isinstance(dtype, str) else np.dtype(dtype)),
         metadata=metadata,
-        chunks=tuple(int(size) for size in chunks) if chunks else tuple(default_chunks),
-        shards=tuple(int(size) for size in shards) if shards else None,
+        chunks=chunks or tuple(default_chunks),  # type: ignore[arg-type]
+        shards=shards or None,  # type: ignore[arg-type]
         compressor=compressor,
         fill_value=fill_value,
         zarr_format=zarr_format,

@@ -9,7 +9,7 @@ import pytest
 import zarr
 
 from blockflow.errors import StorageError
-from blockflow.storage import ArraySpec, VolumeMetadata, open_array, spec_like
+from blockflow.storage import Array, ArraySpec, VolumeMetadata, open_array, spec_like
 
 METADATA = VolumeMetadata((4, 2), (8, -6), ("nm", "nm"), ("y", "x"), ("space", "space"))
 COMPRESSORS = ("zstd", "zstd:5", "gzip", "gzip:2", "blosc", "blosc:7", "none")
@@ -225,3 +225,26 @@ def test_spec_like_puts_channels_in_front_or_leaves_them_out(spec, tmp_path):
     assert (without.shape, without.chunks, without.metadata) == ((10, 7), (5, 7), METADATA)
     replaced = spec_like(array, tmp_path / "d", channels=2)
     assert (replaced.shape, replaced.chunks) == ((2, 10, 7), (2, 5, 7))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"chunks": "8"}, "list of whole numbers"),
+        ({"chunks": [8.5]}, "list of whole numbers"),
+        ({"dtype": "object"}, "none of numbers"),
+        ({"fill_value": 300}, "no value of dtype uint8"),
+        ({"fill_value": "x"}, "no value of dtype uint8"),
+        ({"compressor": "zstd:99"}, "zstd up to 22"),
+        ({"compressor": 5}, "unknown compressor"),
+    ],
+)
+def test_what_zarr_would_choke_on_is_refused_before(changes, message):
+    """Wrong types and values of a description are errors that name the value and what is valid."""
+    with pytest.raises(StorageError, match=message):
+        spec_like(_source(), "new", **{"dtype": "uint8", **changes})
+
+
+def _source():
+    voxels = np.zeros((16,), np.uint8)
+    return Array("source", voxels, VolumeMetadata((1,), (0,), ("",), ("x",), ("space",)))

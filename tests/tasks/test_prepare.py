@@ -491,7 +491,8 @@ def test_a_change_upstream_changes_the_recipe_downstream(house):
 
     (_, before), (_, after) = recipes(5), recipes(7)
     assert [line.split(":")[0] for line in after.recipe.changes_since(before.recipe)] == [
-        "inputs.input.recipe"
+        "inputs.input.recipe",
+        "upstream.first",
     ]
 
 

@@ -227,6 +227,7 @@ def test_whatever_a_block_raises_is_its_record(task, error):
 def test_an_interrupt_is_no_blocks_fault(task):
     """A block that the user interrupts is given back, without a record and without an attempt."""
     session, block = task.session(), task.block(0)
+    session.leaving = True  # as the first interrupt has said
     _do(session, block, _raise(KeyboardInterrupt()))
     assert block.status == Status.FAILED
     assert task.failures == []

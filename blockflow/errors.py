@@ -2,6 +2,7 @@
 
 __all__ = [
     "BlockflowError",
+    "ComputeError",
     "ConfigError",
     "RunDirectoryError",
     "StorageError",
@@ -16,6 +17,10 @@ class BlockflowError(Exception):
 
 class ConfigError(BlockflowError, ValueError):
     """A config file, or a value in it, cannot be used."""
+
+
+class ComputeError(BlockflowError, RuntimeError):
+    """Workers cannot be started where they are to run."""
 
 
 class TaskError(BlockflowError, ValueError):

@@ -41,6 +41,8 @@ class BlockwiseTask:
         As in `blockflow.run_blockwise`; `None` leaves them to the worker file.
     num_workers, max_retries, timeout
         Workers at one time; attempts beyond the first; seconds that a block may take (`None`: any time).
+    memory : int, optional
+        Bytes of main memory that a worker is projected to hold, where that is known.
     upstream : tuple of BlockwiseTask
         Tasks whose blocks must be done before the blocks here that read where they write.
     inputs, outputs : mapping of str to str
@@ -67,6 +69,7 @@ class BlockwiseTask:
     num_workers: int = 1
     max_retries: int = 2
     timeout: float | None = None
+    memory: int | None = None
     upstream: tuple["BlockwiseTask", ...] = ()
     inputs: Mapping[str, str] = field(default_factory=dict)
     outputs: Mapping[str, str] = field(default_factory=dict)
@@ -87,6 +90,8 @@ class BlockwiseTask:
             raise TaskError(
                 f"task {self.name}: timeout is {self.timeout}; give seconds, more than 0, or None for no limit"
             )
+        if self.memory is not None and self.memory < 1:
+            raise TaskError(f"task {self.name}: memory is {self.memory}; give bytes, more than 0, or None")
 
 
 def in_order(tasks: Iterable[BlockwiseTask]) -> list[BlockwiseTask]:

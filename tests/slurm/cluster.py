@@ -120,7 +120,7 @@ class _Box:
         self._holder = subprocess.Popen(
             [*command, "bash", "-c", "sleep infinity & wait"],
             stdin=subprocess.DEVNULL,
-            preexec_fn=_die_with_parent,
+            preexec_fn=_die_with_parent,  # noqa: PLW1509 (it calls nothing that takes a lock)
             start_new_session=True,
         )
         children = Path(f"/proc/{self._holder.pid}/task/{self._holder.pid}/children")

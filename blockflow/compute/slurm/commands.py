@@ -5,11 +5,16 @@ import re
 import shlex
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from blockflow.compute.slurm.decisions import SQUEUE_FORMAT, Element, parse_squeue
+from blockflow.compute.slurm.decisions import (
+    SQUEUE_FORMAT,
+    Element,
+    parse_down_nodes,
+    parse_squeue,
+)
 from blockflow.errors import ComputeError
 
 __all__ = ["CommandError", "Commands", "SlurmSetup", "scheduler_environment"]
@@ -61,6 +66,12 @@ class Commands:
         """All elements of the jobs of this name that the controller knows, finished ones among them."""
         return parse_squeue(
             self._run(["squeue", "--me", "-h", "-r", "-t", "all", f"--name={name}", "-o", SQUEUE_FORMAT])
+        )
+
+    def down_nodes(self, nodes: Collection[str]) -> set[str]:
+        """Those of these nodes that are down, or do not answer."""
+        return parse_down_nodes(
+            self._run(["sinfo", "-h", "-N", f"--nodes={','.join(sorted(nodes))}", "-o", "%N|%T"])
         )
 
     def names(self) -> dict[str, str]:

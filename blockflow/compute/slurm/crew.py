@@ -52,6 +52,7 @@ class _Known:
     since: float
     state: str = "PENDING"
     node: str = ""
+    reason: str = ""
     seen_at: float = float("-inf")
     came: bool = False
     unwanted: bool = False
@@ -77,6 +78,8 @@ class Crew:
         The most that one is ever given.
     seconds : int, optional
         How long an element may run, if that is known.
+    leads_on : bool
+        Whether there is an engine that the workers must get through to.
     clock : callable
         Seconds, of a clock that is never put back.
     """
@@ -88,12 +91,15 @@ class Crew:
         memory: int | None,
         cap: int,
         seconds: int | None = None,
+        *,
+        leads_on: bool = True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._folder = folder
         self.memory = self._first_memory = memory
         self._cap = cap
         self._seconds = seconds
+        self._leads_on = leads_on
         self._clock = clock
         self._changed = threading.Condition()
         self._waiting: deque[ElementWorker] = deque()
@@ -193,6 +199,7 @@ class Crew:
                 "environment": dict(worker.environment),
                 "log": str(worker.order.log),
                 "memory": worker.memory,
+                "engine": self._leads_on,
                 "seconds": self._seconds,
             }
 
@@ -269,12 +276,12 @@ class Crew:
             if well and worker is not None and worker.guest is not None and worker.end is None:
                 worker.guest.cut()
 
-    def lost(self) -> list[str]:
-        return [
-            worker.element
+    def lost(self) -> dict[str, str]:
+        return {
+            worker.element: worker.host or ""
             for worker in self._workers.values()
             if worker.lost_at is not None and worker.element is not None
-        ]
+        }
 
     def has_elements(self) -> bool:
         return any(not is_final(known.state) for known in self._elements.values())
@@ -309,7 +316,8 @@ class Crew:
             known.came = False
             if known.worker is not None and known.worker.lost_at is None:
                 return False  # its old self is still here
-        known.state, known.node, known.seen_at = seen.state, seen.node or known.node, when
+        known.state, known.reason, known.seen_at = seen.state, seen.reason, when
+        known.node = seen.node or known.node
         failed = False
         if is_stuck(seen) and not known.unwanted:
             known.unwanted = True
@@ -373,6 +381,7 @@ class Crew:
             state,
             self._clock() - worker.lost_at,
             silent=worker.silent,
+            reason=known.reason if known is not None else "",
             memory=worker.memory,
             peak=worker.peak,
         )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 __all__ = [
     "LONGEST_PAUSE",
+    "NODE_DOWN",
     "SQUEUE_FORMAT",
     "Element",
     "cause_of",
@@ -18,6 +19,7 @@ __all__ = [
     "next_memory",
     "next_pause",
     "nodes_to_avoid",
+    "parse_down_nodes",
     "parse_squeue",
     "parse_time_left",
     "ranges_of",
@@ -42,6 +44,9 @@ _PENDING = {
     "SPECIAL_EXIT",
 }
 _ACTIVE = _PENDING | {"RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "RESIZING", "SIGNALING", "STAGE_OUT"}
+
+#: the reason of an element that was put back into the queue since its node is down
+NODE_DOWN = "its node is down"
 
 _CAUSES = {
     "NODE_FAIL": "node_failure",
@@ -89,6 +94,16 @@ def parse_time_left(text: str) -> int | None:
     return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
 
 
+def parse_down_nodes(text: str) -> set[str]:
+    """The nodes that are down or do not answer, of those that sinfo printed as `NODE|STATE`."""
+    down = set()
+    for line in text.splitlines():
+        node, _, state = line.strip().partition("|")
+        if state.endswith("*") or state.lower().startswith(("down", "fail", "unk", "reboot", "power")):
+            down.add(node)
+    return down
+
+
 def is_pending(state: str) -> bool:
     """Whether an element waits for a node, for the first time or again."""
     return state in _PENDING
@@ -106,14 +121,14 @@ def is_stuck(element: Element) -> bool:
     )
 
 
-def cause_of(state: str, memory: int | None = None, peak: int = 0) -> str | None:
+def cause_of(state: str, reason: str = "", memory: int | None = None, peak: int = 0) -> str | None:
     """Why work in an element of this state was lost, as the cause of a failure record; `None` if Slurm cannot say.
 
     Where Slurm polls for memory, an element that takes too much is FAILED like any other: then `peak`, what was
     seen to be held, against `memory`, what was allowed, decides.
     """
-    if is_pending(state):
-        return "preemption"  # it was put back into the queue
+    if is_pending(state):  # it was put back into the queue
+        return "node_failure" if reason == NODE_DOWN else "preemption"
     cause = _CAUSES.get(state)
     if cause is None and memory is not None and peak >= 0.9 * memory:
         return "out_of_memory"
@@ -206,6 +221,7 @@ def verdict(
     seconds: float,
     *,
     silent: bool = False,
+    reason: str = "",
     memory: int | None = None,
     peak: int = 0,
 ) -> tuple[int, str | None] | None:
@@ -221,14 +237,14 @@ def verdict(
         How long ago that was.
     silent : bool
         Whether its connection did not end, but was given up since nobody answered.
-    memory, peak
+    reason, memory, peak
         As for `cause_of`.
     """
     if reported is not None and reported >= 0:
         return reported, None
     code = -9 if reported is None else reported
     if state is not None and (is_final(state) or is_pending(state)):
-        return code, cause_of(state, memory, peak)
+        return code, cause_of(state, reason, memory, peak)
     if silent:  # the scheduler believes that it runs, but it does not answer
         return (code, "node_failure") if seconds > _SILENT else None
-    return (code, cause_of("", memory, peak)) if seconds > _UNEXPLAINED else None
+    return (code, cause_of("", "", memory, peak)) if seconds > _UNEXPLAINED else None

@@ -168,6 +168,7 @@ class Door:
         if guest is None or self._engine is None:
             return
         engine_reader, engine_writer = await asyncio.open_connection(*self._engine)
+        writer.write(handshake.GO_AHEAD)
         for end in (writer, engine_writer):
             end.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         mine = {writer, engine_writer}

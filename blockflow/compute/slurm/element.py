@@ -87,33 +87,44 @@ def _prove(stream: Any, token: bytes) -> None:
 
 
 class _Tunnel:
-    """An address on this machine that leads through the door to the engine; for processes of this user alone."""
+    """An address on this machine that leads through the door to the engine; for processes of this user alone.
+
+    The first connection is made ahead of its use: if the engine has ended, the address refuses connections, as the
+    engine's own would, and whoever needs it knows that the run is over.
+    """
 
     def __init__(self, folder: Path, worker: int) -> None:
         self._folder = folder
         self._worker = worker
         self._server = socket.create_server(("127.0.0.1", 0))
-        self.address = f"127.0.0.1:{self._server.getsockname()[1]}"
-        threading.Thread(target=self._serve, name="tunnel", daemon=True).start()
+        self._port: int = self._server.getsockname()[1]
+        self.address = f"127.0.0.1:{self._port}"
+        first = self._reach_engine()
+        if first is None:
+            self._server.close()
+        else:
+            threading.Thread(target=self._serve, args=(first,), name="tunnel", daemon=True).start()
 
-    def _serve(self) -> None:
+    def _reach_engine(self) -> socket.socket | None:
+        """A connection to the engine; `None` if it has ended."""
+        connection, stream = enter(self._folder, {"purpose": "engine", "worker": self._worker})
+        if stream.read(1) == handshake.GO_AHEAD:
+            return connection
+        connection.close()
+        return None
+
+    def _serve(self, far: socket.socket | None) -> None:
         while True:
             near, (_, port) = self._server.accept()
-            if not _is_own(port, self._server.getsockname()[1]):
+            near.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            with contextlib.suppress(OSError, ValueError, _RefusedError):
+                far = far or self._reach_engine()
+            if far is None or not _is_own(port, self._port):
                 near.close()
                 continue
-            threading.Thread(target=self._lead, args=(near,), name="tunnel", daemon=True).start()
-
-    def _lead(self, near: socket.socket) -> None:
-        try:
-            far, _ = enter(self._folder, {"purpose": "engine", "worker": self._worker})
-        except (OSError, ValueError, _RefusedError) as error:
-            print(f"blockflow: the engine cannot be reached: {error}", file=sys.stderr, flush=True)  # noqa: T201
-            near.close()
-            return
-        near.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        threading.Thread(target=_pump, args=(far, near), name="tunnel", daemon=True).start()
-        _pump(near, far)
+            for ends in ((near, far), (far, near)):
+                threading.Thread(target=_pump, args=ends, name="tunnel", daemon=True).start()
+            far = None
 
 
 def _pump(source: socket.socket, target: socket.socket) -> None:
@@ -150,11 +161,13 @@ def _end_of_job(environment: Mapping[str, str], seconds: float | None) -> float 
 class _Worker:
     """The worker that this element was told to start."""
 
-    def __init__(self, order: dict[str, Any], stream: Any, tunnel: _Tunnel, job: str) -> None:
+    def __init__(self, order: dict[str, Any], stream: Any, tunnel: _Tunnel | None, job: str) -> None:
         self._stream = stream
         self._writing = threading.Lock()
         self._began = time.monotonic()
-        environment = {**os.environ, **order["environment"], DOOR: tunnel.address, JOB: job}
+        environment = {**os.environ, **order["environment"], JOB: job}
+        if tunnel is not None:
+            environment[DOOR] = tunnel.address
         if order["memory"] is not None:
             environment[MEMORY] = str(order["memory"])
         if (ends_at := _end_of_job(os.environ, order["seconds"])) is not None:
@@ -274,7 +287,12 @@ def main() -> int:
     if "leave" in told:
         print(f"blockflow: {job} is not needed: {told['leave']}", flush=True)  # noqa: T201 (this is the job's output)
         return 0
-    worker = _Worker(told, stream, _Tunnel(folder, told["worker"]), job)
+    try:
+        tunnel = _Tunnel(folder, told["worker"]) if told["engine"] else None
+    except (OSError, ValueError, _RefusedError) as error:
+        _say_unreachable(folder, job, error)
+        return _UNREACHABLE
+    worker = _Worker(told, stream, tunnel, job)
     signal.signal(signal.SIGTERM, lambda *_: worker.ask_to_leave())
     if asked.is_set():
         worker.ask_to_leave()

@@ -11,6 +11,7 @@ import socket
 from pathlib import Path
 
 __all__ = [
+    "GO_AHEAD",
     "GREETING",
     "LONGEST_LINE",
     "answer",
@@ -24,6 +25,9 @@ __all__ = [
 
 #: what a door says first; the challenge follows
 GREETING = "blockflow-door 1"
+
+#: what a door says before it leads on to the engine; anything else means that the engine has ended
+GO_AHEAD = b"+"
 
 #: bytes of a line beyond which a stranger is not listened to
 LONGEST_LINE = 1 << 20

@@ -4,14 +4,22 @@ import os
 import subprocess
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
 from blockflow.compute.context import WorkersOf
 from blockflow.compute.slurm.commands import CommandError, Commands, scheduler_environment
-from blockflow.compute.slurm.decisions import Element, elements_of, ranges_of, split_array
+from blockflow.compute.slurm.decisions import (
+    NODE_DOWN,
+    Element,
+    elements_of,
+    is_pending,
+    ranges_of,
+    split_array,
+)
 from blockflow.compute.slurm.options import SlurmOptions
 from blockflow.compute.slurm.script import (
     array_script,
@@ -34,8 +42,8 @@ class Scheduler(ABC):
         """Ask for so many elements; gives their names. Raises `CommandError` if that failed."""
 
     @abstractmethod
-    def look(self, lost: Sequence[str]) -> dict[str, Element]:
-        """The elements that are known, by name; of those that are `lost` it tries to find out more."""
+    def look(self, lost: Mapping[str, str]) -> dict[str, Element]:
+        """The elements that are known, by name; `lost`, by name with their nodes, are those to know more about."""
 
     @abstractmethod
     def cancel(self, elements: Sequence[str] | None = None) -> None:
@@ -84,8 +92,9 @@ class Arrays(Scheduler):
             elements += elements_of(job, size)
         return elements
 
-    def look(self, lost: Sequence[str]) -> dict[str, Element]:
+    def look(self, lost: Mapping[str, str]) -> dict[str, Element]:
         found = {element.id: element for element in self._commands.queue(self._name)}
+        self._explain_requeues(found, lost)
         forgotten = [name for name in lost if name not in found]
         if forgotten and self._has_accounting:
             fields = ("JobID", "State", "NodeList")
@@ -97,6 +106,17 @@ class Arrays(Scheduler):
             except CommandError:
                 self._has_accounting = False
         return found
+
+    def _explain_requeues(self, found: dict[str, Element], lost: Mapping[str, str]) -> None:
+        """Tell the elements that were put back since their node is down from those that were pushed out."""
+        put_back = {
+            name: node for name, node in lost.items() if name in found and is_pending(found[name].state)
+        }
+        if put_back:
+            down = self._commands.down_nodes(set(put_back.values()))
+            for name, node in put_back.items():
+                if node in down:
+                    found[name] = replace(found[name], reason=NODE_DOWN)
 
     def cancel(self, elements: Sequence[str] | None = None) -> None:
         self._commands.cancel(self._name, [] if elements is None else ranges_of(elements))
@@ -161,7 +181,7 @@ class Steps(Scheduler):
         self._steps[name] = (process, list(elements))
         return list(elements)
 
-    def look(self, lost: Sequence[str]) -> dict[str, Element]:  # noqa: ARG002 (srun says no more)
+    def look(self, lost: Mapping[str, str]) -> dict[str, Element]:  # noqa: ARG002 (srun says no more)
         found: dict[str, Element] = {}
         for name, (process, elements) in list(self._steps.items()):
             ended = process.poll() is not None

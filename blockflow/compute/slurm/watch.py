@@ -53,8 +53,8 @@ class Watched(Protocol):
     def cancelled(self, names: Sequence[str], *, well: bool) -> None:
         """These were ended, or (not `well`) the scheduler did not answer."""
 
-    def lost(self) -> list[str]:
-        """Elements whose workers have ended in a way that is not known yet."""
+    def lost(self) -> Mapping[str, str]:
+        """Elements whose workers have ended in a way that is not known yet, and the nodes that they were on."""
 
     def take_note(self, found: Mapping[str, Element], when: float) -> bool:
         """What the scheduler knew at that time; says whether anything unexpected was seen."""
@@ -122,7 +122,7 @@ class Watch:
                 if not cancelled:
                     self._scheduler.cancel()
                     cancelled = True
-                if all(is_final(element.state) for element in self._scheduler.look(()).values()):
+                if all(is_final(element.state) for element in self._scheduler.look({}).values()):
                     return
             time.sleep(pause)
             pause = min(2 * pause, 5.0)

@@ -18,21 +18,17 @@ def test_a_run_is_one_array_whatever_its_blocks(make_run):
     submissions = [line for line in run.commands() if "sbatch" in line]
     assert len(submissions) == 1
     assert len(run.commands()) < 12, run.commands()
-    assert {note["host"] for block in range(60) for note in _notes(run, block)} == {"n1", "n2"}
-
-
-def _notes(run, block):
-    import json
-
-    return [json.loads(path.read_text()) for path in run.trace.glob(f"block-{block}-*")]
+    assert {note["host"] for note in run.notes()} == {"n1", "n2"}
 
 
 def test_lost_workers_are_replaced_and_only_kills_count(make_run):
-    """A killed worker costs its block an attempt; a cancelled and a requeued one do not. All are replaced."""
+    """A killed worker costs its block an attempt, a cancelled or requeued one does not, SIGTERM lets it finish."""
     run = make_run(8)
-    run.write(hold=[0, 1, 2])
+    run.write(hold=[0, 1, 2, 3])
     run.start()
-    killed, cancelled, requeued = (run.begun(block)[0] for block in (0, 1, 2))
+    killed, cancelled, requeued, told = (run.begun(block)[0] for block in range(4))
+    run.cluster.run("scancel", "--batch", "--signal=TERM", told["job"])
+    run.let_go(3)
     run.cluster.run("kill", "-9", str(killed["pid"]), on=killed["host"])
     run.cluster.run("scancel", cancelled["job"])
     run.cluster.run("scontrol", "requeue", requeued["job"])
@@ -76,6 +72,17 @@ def test_memory_is_raised_in_steps(make_run):
         in run.failures()[0].message
     )
     assert run.begun
+
+
+def test_a_worker_leaves_before_its_time_is_over(make_run):
+    """With no time for another block a worker leaves, whole, and is replaced: no block is lost."""
+    run = make_run(4)
+    run.write({"num_workers": 2, "environment": {"SLURM_JOB_END_TIME": "1"}})
+    run.start()
+    assert run.end() == 0, run.output
+    assert run.is_right()
+    assert run.failures() == []
+    assert len({note["job"] for note in run.notes()}) == 4
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -82,7 +82,12 @@ class _ClusterContext(ComputeContext):
             memory = self._memory_of(self._workers)
             seconds = None if self.options.time is None else parse_time(self.options.time)
             self._crew = Crew(
-                scheduler, folder, memory, self._cap(memory), seconds, self._workers.engine is not None
+                scheduler,
+                folder,
+                memory,
+                self._cap(memory),
+                seconds,
+                leads_on=self._workers.engine is not None,
             )
             self._door = Door(address, token, self._workers.engine, self._crew)
             write_json(folder / "address.json", {"host": address, "port": self._door.port})

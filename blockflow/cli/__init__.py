@@ -12,6 +12,7 @@ __all__ = ["cli", "main"]
 #: name of each command -> what it does; the module of the same name holds it as `command`
 _COMMANDS = {
     "run": "Run a config file to its end, or go on with a run.",
+    "submit": "Run a config file from a Slurm job of its own.",
     "status": "Say how far a run has got.",
     "failures": "Say which blocks of a run failed, and why.",
     "retry": "Try the failed blocks of a run again.",

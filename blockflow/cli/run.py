@@ -63,17 +63,19 @@ def run_config(
     """Run a config, say how it went, and give the exit status; `failed` as for `run_prepared`."""
     from blockflow.compute import create_compute_context
     from blockflow.config import build_tasks, load_config
+    from blockflow.execution.assignment import workers_of
     from blockflow.execution.driver import run_prepared
     from blockflow.execution.progress import Silent, progress_for
     from blockflow.tasks import prepare
 
     loaded = load_config(config, overrides)
     compute = loaded.config.compute
+    context = create_compute_context(compute.spec())
     outcome = run_prepared(
         prepare(build_tasks(loaded)),
         loaded.run_dir,
         name=loaded.name,
-        compute=create_compute_context(compute.spec()),
+        compute=context,
         num_workers=compute.num_workers,
         config=loaded.text,
         origin={"config": str(loaded.path), "overrides": list(loaded.overrides)},
@@ -85,6 +87,9 @@ def run_config(
         click.echo(f"  {name}: {task}")
         if task.stopped:
             click.echo(f"  {name}: {task.stopped}", err=True)
+        workers = workers_of(loaded.run_dir.absolute(), name, compute.num_workers, None)
+        if (used := context.usage(workers)) is not None:
+            click.echo(f"  {name}: {used}")
     for problem in outcome.problems:
         click.echo(f"  {problem}", err=True)
     click.echo(f"run directory: {loaded.run_dir}")

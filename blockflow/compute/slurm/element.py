@@ -297,7 +297,8 @@ def main() -> int:
     if asked.is_set():
         worker.ask_to_leave()
     code = worker.run()
-    connection.shutdown(socket.SHUT_WR)
+    with contextlib.suppress(OSError):  # nobody may be there any more
+        connection.shutdown(socket.SHUT_WR)
     return code if code >= 0 else 128 - code
 
 

@@ -88,9 +88,9 @@ def order(crew, tmp_path):
     return order
 
 
-def come(crew, job, host="n1"):
+def come(crew, job, host="n1", **more):
     guest = Guest()
-    return guest, crew.arrive(guest, {"job": job, "host": host, "restarts": 0})
+    return guest, crew.arrive(guest, {"job": job, "host": host, "restarts": 0, **more})
 
 
 def end(worker):
@@ -195,7 +195,7 @@ def test_memory_is_raised_once_for_all_that_had_too_little(crew, scheduler, orde
     assert said[0] == said[1]
     assert "150 MB of memory in place of 100 MB (at most 200 MB" in said[0]
     scheduler.until(lambda: scheduler.asked[-1] == (1, 150 * MB, []) and "1_2" in scheduler.cancelled)
-    assert "leave" in come(crew, "1_2")[1]
+    assert "leave" in come(crew, "1_2", memory=100 * MB)[1]
     assert guests[0].said == []
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from funlib.geometry import Roi
 
 from blockflow.errors import TaskError
+from blockflow.storage import ArraySpec, ResultsSpec
 
 __all__ = ["BlockwiseTask", "Check", "in_order"]
 
@@ -44,7 +45,8 @@ class BlockwiseTask:
     upstream : tuple of BlockwiseTask
         Tasks whose blocks must be done before the blocks here that read where they write.
     inputs, outputs : mapping of str to str
-        Names and paths of arrays, for a worker file that does not tell by its `arrays` function.
+        Names and paths of arrays, for a worker file that does not tell by its `arrays` function. What is created
+        for the task is given as an `ArraySpec` or a `ResultsSpec` in place of its path.
 
     Raises
     ------
@@ -69,7 +71,7 @@ class BlockwiseTask:
     timeout: float | None = None
     upstream: tuple["BlockwiseTask", ...] = ()
     inputs: Mapping[str, str] = field(default_factory=dict)
-    outputs: Mapping[str, str] = field(default_factory=dict)
+    outputs: Mapping[str, str | ArraySpec | ResultsSpec] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):

@@ -4,6 +4,7 @@ from blockflow.graph.graph import Graph
 from blockflow.graph.metadict import MetaDict
 from blockflow.graph.operator import Operator
 from blockflow.graph.slot import InputSlot, OutputSlot, Slot, SlotNotReadyError
+from blockflow.graph.staged import StagedOperator, StageGrid
 from blockflow.graph.wrapper import OperatorWrapper
 
 __all__ = [
@@ -15,4 +16,6 @@ __all__ = [
     "OutputSlot",
     "Slot",
     "SlotNotReadyError",
+    "StageGrid",
+    "StagedOperator",
 ]

@@ -2,6 +2,7 @@
 
 import inspect
 import itertools
+import math
 from collections.abc import Callable, Mapping
 from functools import partial, wraps
 from typing import Any, ClassVar, TypeVar
@@ -119,6 +120,9 @@ class Operator(metaclass=OperatorMetaClass):
 
     #: with `requiredInputRoi`: what it needs of several inputs is computed at the same time
     parallel_inputs: ClassVar[bool] = True
+
+    #: what blockwise results are, compared with the whole: "exact", "exact as stages", or "approximate"
+    exactness: ClassVar[str] = "exact"
 
     #: values set on connected inputs go to the slot upstream that has the value
     backpropagate_values: bool = False
@@ -239,6 +243,15 @@ class Operator(metaclass=OperatorMetaClass):
         It may reach outside of the inputs; what lies outside is not asked for.
         """
         return None
+
+    def scratch_bytes(self, slot: Slot, subindex: tuple[int, ...], roi: SubRegion) -> int:
+        """Bytes that `execute` needs for `roi` of an output beside the arrays of its inputs and its result.
+
+        By default `ram_usage_per_requested_pixel` of the output's metadata for each voxel, or none.
+        """
+        one = slot[subindex] if subindex else slot
+        per_voxel = one.meta.ram_usage_per_requested_pixel or 0
+        return math.ceil(per_voxel * math.prod(b - a for a, b in zip(roi.start, roi.stop, strict=True)))
 
     def setInSlot(self, slot: Slot, subindex: tuple[int, ...], roi: Any, value: Any) -> None:
         """Take data that were pushed into an input, as caches do."""

@@ -250,8 +250,9 @@ class Operator(metaclass=OperatorMetaClass):
         By default `ram_usage_per_requested_pixel` of the output's metadata for each voxel, or none.
         """
         one = slot[subindex] if subindex else slot
-        per_voxel = one.meta.ram_usage_per_requested_pixel or 0
-        return math.ceil(per_voxel * math.prod(b - a for a, b in zip(roi.start, roi.stop, strict=True)))
+        per_voxel: float = one.meta.ram_usage_per_requested_pixel or 0
+        voxels = math.prod(int(b - a) for a, b in zip(roi.start, roi.stop, strict=True))
+        return math.ceil(per_voxel * voxels)
 
     def setInSlot(self, slot: Slot, subindex: tuple[int, ...], roi: Any, value: Any) -> None:
         """Take data that were pushed into an input, as caches do."""

@@ -9,6 +9,7 @@ workers are given what came out. Both ways call the same functions, so the voxel
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -128,10 +129,11 @@ class StagedOperator(Operator):
             results: list[Arrays] = [{}] * len(grid)
             with RequestPool() as pool:
                 for index in range(len(grid)):
-                    pool.add(
-                        Request(lambda index=index: results.__setitem__(index, self.measure(grid, index)))
-                    )  # type: ignore[misc]
+                    pool.add(Request(partial(self._measure_into, results, grid, index)))
             known = grid, self.merge(grid, results)
             if generation == self._generation:
                 self._merged = known
             return known
+
+    def _measure_into(self, results: list[Arrays], grid: StageGrid, index: int) -> None:
+        results[index] = self.measure(grid, index)

@@ -127,6 +127,14 @@ class SlotData(SlotSignals):
                     f"{self.path} has shape {shape}; {tuple(start)} to {tuple(stop)} reaches outside of it"
                 )
 
+    def _clipped(self, roi: Roi) -> Roi:
+        """The very roi, or, if it reaches outside of the slot, what is inside."""
+        shape = self.meta.get("shape")
+        if type(roi) is SubRegion and shape is not None and any(map(_outside, roi.start, roi.stop, shape)):
+            roi = roi.copy()
+            roi.setInputShape(shape)
+        return roi
+
     def __call__(self, *args: Any, **kwargs: Any) -> RoiRequest:
         """A request for `start` to `stop`, or for a `pslice`."""
         if not self.meta.get("_ready"):
@@ -141,13 +149,12 @@ class SlotData(SlotSignals):
                     return self
                 return self._subslots[key[0]][key[1:]] if len(key) > 1 else self._subslots[key[0]]
             return self._subslots[key]
-        if key == () and isinstance(key, tuple) and self._parent is not None:
-            return self
         if not self.meta.get("_ready"):
             self._refuse_unready()
         if self.rtype is SubRegion:
-            start, stop = sliceToRoi(key, self.meta["shape"])
-            return RoiRequest.of(self.source, SubRegion(self, start, stop))
+            roi = SubRegion(self, *sliceToRoi(key, self.meta["shape"]))
+            self._check_roi(roi)
+            return RoiRequest.of(self.source, roi)
         return self.get(self._roi(key))
 
     @property

@@ -383,7 +383,7 @@ class Request(Settled[T]):
             running, parked = self._waits_for, self._parked
         if unstarted:
             self._settle(CANCELLED)
-        if running is not None and running._parent is self:
+        if running is not None and running._parent is not None and running._parent._cancelled:
             children.append(running)
         if parked is not None:
             parked.put(None)

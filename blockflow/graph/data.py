@@ -120,12 +120,18 @@ class SlotData(SlotSignals):
     def _check_roi(self, roi: Roi) -> None:
         """RoiError if a region reaches outside of the slot."""
         if type(roi) is SubRegion:
-            shape = self.meta["shape"]
+            shape = self._known_shape()
             start, stop = roi.start, roi.stop
             if len(start) != len(shape) or any(map(_outside, start, stop, shape)):
                 raise RoiError(
                     f"{self.path} has shape {shape}; {tuple(start)} to {tuple(stop)} reaches outside of it"
                 )
+
+    def _known_shape(self) -> tuple[int, ...]:
+        shape: tuple[int, ...] | None = self.meta.get("shape")
+        if shape is None:
+            raise SlotNotReadyError(f"{self.path} has no meta.shape; setupOutputs must set it")
+        return shape
 
     def _clipped(self, roi: Roi) -> Roi:
         """The very roi, or, if it reaches outside of the slot, what is inside."""
@@ -152,7 +158,7 @@ class SlotData(SlotSignals):
         if not self.meta.get("_ready"):
             self._refuse_unready()
         if self.rtype is SubRegion:
-            roi = SubRegion(self, *sliceToRoi(key, self.meta["shape"]))
+            roi = SubRegion(self, *sliceToRoi(key, self._known_shape()))
             self._check_roi(roi)
             return RoiRequest.of(self.source, roi)
         return self.get(self._roi(key))
@@ -165,6 +171,8 @@ class SlotData(SlotSignals):
         source = self.source
         if source._value is not None:
             return source._value
+        if not self.meta.get("_ready"):
+            self._refuse_unready()
         data = self.get(self._everything()).wait()
         if isinstance(data, np.ndarray):
             return data[0] if data.shape == (1,) else data

@@ -9,16 +9,17 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import ExitStack
 
 import pytest
 
-from blockflow.utility.file_lock import FileLock, LockedError
+from blockflow.utility.lease import Lease, LockedError
 
 _TAKER = """
 import sys
 from pathlib import Path
-from blockflow.utility.file_lock import FileLock, LockedError
-lock = FileLock(Path(sys.argv[1]), "the thing")
+from blockflow.utility.lease import Lease, LockedError
+lock = Lease(Path(sys.argv[1]), "the thing")
 print("ready", flush=True)
 for order in sys.stdin:
     if order == "take\\n":
@@ -91,7 +92,7 @@ def _write_holder(path, **changes):
 
 @pytest.fixture
 def lock(tmp_path):
-    lock = FileLock(tmp_path / "lock", "the thing")
+    lock = Lease(tmp_path / "lock", "the thing")
     yield lock
     lock.release()
 
@@ -115,7 +116,7 @@ def test_a_lock_can_be_taken_again(lock):
 
 def test_a_second_taker_is_told_who_holds_it(lock, tmp_path):
     """Whoever comes second is refused with what is locked, the holder's process, its host and the file."""
-    other = FileLock(tmp_path / "lock", "the thing")
+    other = Lease(tmp_path / "lock", "the thing")
     with lock, pytest.raises(LockedError) as caught:
         other.acquire()
     message = str(caught.value)
@@ -127,7 +128,7 @@ def test_a_second_taker_is_told_who_holds_it(lock, tmp_path):
 def test_the_refused_one_does_not_release_the_holders_lock(lock, tmp_path):
     """Releasing a lock that one does not hold does nothing."""
     with lock:
-        FileLock(tmp_path / "lock", "the thing").release()
+        Lease(tmp_path / "lock", "the thing").release()
         assert lock.holder() is not None
 
 
@@ -149,7 +150,7 @@ def test_a_body_that_raises_gives_the_lock_back(lock):
 def test_a_folder_that_is_gone_can_be_released(tmp_path):
     """A lock whose folder was removed meanwhile is released without an error."""
     (tmp_path / "folder").mkdir()
-    with FileLock(tmp_path / "folder" / "lock", "the thing"):
+    with Lease(tmp_path / "folder" / "lock", "the thing"):
         (tmp_path / "folder" / "lock").unlink()
         (tmp_path / "folder").rmdir()
 
@@ -184,7 +185,7 @@ def test_exactly_one_of_many_processes_takes_a_dead_ones_lock(takers, tmp_path):
 def test_one_that_was_late_does_not_remove_the_new_holders_lock(lock, tmp_path, monkeypatch):
     """Between a look at a dead holder and its removal another process may take the lock: then that one keeps it."""
     _write_holder(tmp_path / "lock", process_started="never")
-    late = FileLock(tmp_path / "lock", "the thing")
+    late = Lease(tmp_path / "lock", "the thing")
     look = late.holder
 
     def look_slowly():
@@ -263,14 +264,14 @@ def test_another_hosts_stale_lock_is_taken_over(tmp_path):
     long_ago = time.time() - 100
     os.utime(tmp_path / "lock", (long_ago, long_ago))
     with pytest.raises(LockedError):
-        FileLock(tmp_path / "lock", "the thing", stale_after=1000).acquire()
-    with FileLock(tmp_path / "lock", "the thing", stale_after=10) as lock:
+        Lease(tmp_path / "lock", "the thing", stale_after=1000).acquire()
+    with Lease(tmp_path / "lock", "the thing", stale_after=10) as lock:
         assert lock.holder()["host"] == socket.gethostname()
 
 
 def test_a_holder_renews_its_lock(tmp_path, monkeypatch):
     """While it is held, a lock's file is touched again and again, also after a file system that did not answer."""
-    lock = FileLock(tmp_path / "lock", "the thing", renew_every=0.001)
+    lock = Lease(tmp_path / "lock", "the thing", renew_every=0.001)
     touched, calls, utime = threading.Event(), [], os.utime
 
     def touch(path, *args):
@@ -288,15 +289,65 @@ def test_a_holder_renews_its_lock(tmp_path, monkeypatch):
 
 
 def test_a_holder_that_lost_its_lock_does_not_renew_it(tmp_path, monkeypatch):
-    """The file of whoever took a lock over is not touched by the one who had it before."""
-    lock = FileLock(tmp_path / "lock", "the thing", renew_every=0.001)
-    monkeypatch.setattr(os, "utime", lambda *args: None)
+    """The file of whoever took a lock over is not touched by the one who had it before, and nobody goes on trying."""
+    lock = Lease(tmp_path / "lock", "the thing", renew_every=0.001)
+    first, go_on, touched = threading.Event(), threading.Event(), []
+
+    def touch(path):
+        touched.append(path)
+        first.set()
+        go_on.wait(60)
+
+    monkeypatch.setattr(os, "utime", touch)
     lock.acquire()
+    assert first.wait(60)
     _write_holder(tmp_path / "lock")
+    go_on.set()
     for thread in threading.enumerate():
-        if thread.name == f"lock {tmp_path / 'lock'}":
+        if thread.name == "leases":
             thread.join(60)
             assert not thread.is_alive()
+    assert touched == [tmp_path / "lock"]
+
+
+def test_many_leases_are_renewed_by_one_thread(tmp_path, monkeypatch):
+    """A process that holds a hundred locks keeps all of them fresh, with one thread."""
+    locks = [Lease(tmp_path / f"lock{number}", "the thing", renew_every=0.01) for number in range(100)]
+    touched, everything = set(), threading.Event()
+
+    def touch(path):
+        touched.add(path)
+        if len(touched) == len(locks):
+            everything.set()
+
+    monkeypatch.setattr(os, "utime", touch)
+    with ExitStack() as held:
+        for lock in locks:
+            held.enter_context(lock)
+        assert everything.wait(60)
+        assert sum(thread.name == "leases" for thread in threading.enumerate()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_forked_child_does_not_release_its_parents_lock(lock, tmp_path):
+    """A process that inherits the object holds no lock: what it releases stays."""
+    with lock:
+        child = os.fork()
+        if child == 0:
+            lock.release()
+            os._exit(0)
+        os.waitpid(child, 0)
+        assert lock.holder()["pid"] == os.getpid()
+
+
+def test_a_purged_lock_is_free(lock, tmp_path):
+    """Whoever holds it, a purged lock's file is gone, and the one who had it does not release the next holder's."""
+    with lock:
+        assert Lease(tmp_path / "lock", "the thing").purge()
+        with Lease(tmp_path / "lock", "the thing") as other:
+            lock.release()
+            assert other.is_ours()
+    assert not lock.purge()
 
 
 @pytest.mark.parametrize("content", ["", '{"host": ', "\x00\x00"])

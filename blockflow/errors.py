@@ -3,6 +3,7 @@
 __all__ = [
     "BlockflowError",
     "ConfigError",
+    "RoiError",
     "RunDirectoryError",
     "StorageError",
     "TaskError",
@@ -16,6 +17,10 @@ class BlockflowError(Exception):
 
 class ConfigError(BlockflowError, ValueError):
     """A config file, or a value in it, cannot be used."""
+
+
+class RoiError(BlockflowError, ValueError):
+    """A region of voxels is none, or lies where it must not."""
 
 
 class TaskError(BlockflowError, ValueError):

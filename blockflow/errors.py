@@ -3,6 +3,7 @@
 __all__ = [
     "BlockflowError",
     "ConfigError",
+    "PlanError",
     "RoiError",
     "RunDirectoryError",
     "StorageError",
@@ -33,6 +34,10 @@ class WorkerFileError(TaskError):
 
 class StorageError(BlockflowError, ValueError):
     """An array cannot be opened, created, read or written as asked."""
+
+
+class PlanError(BlockflowError, ValueError):
+    """A graph cannot be cut into tasks as it is asked for."""
 
 
 class RunDirectoryError(BlockflowError, RuntimeError):

@@ -3,6 +3,7 @@
 __all__ = [
     "BlockflowError",
     "ConfigError",
+    "OperatorError",
     "RoiError",
     "RunDirectoryError",
     "StorageError",
@@ -37,3 +38,7 @@ class StorageError(BlockflowError, ValueError):
 
 class RunDirectoryError(BlockflowError, RuntimeError):
     """A run directory belongs to something else, or cannot be read."""
+
+
+class OperatorError(BlockflowError, ValueError):
+    """An operator cannot work with these inputs or parameters, or there is no such operator."""

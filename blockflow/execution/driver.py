@@ -28,8 +28,8 @@ from blockflow.execution.tracking import TrackingPlan, done_blocks, plan_trackin
 from blockflow.storage import claim, note_session, open_array
 from blockflow.tasks import PreparedTask
 from blockflow.tasks.worker_file import folders_of_files
-from blockflow.utility.file_lock import FileLock
 from blockflow.utility.files import read_json, write_aside, write_json
+from blockflow.utility.lease import Lease
 
 __all__ = ["run_prepared"]
 
@@ -90,7 +90,7 @@ def run_prepared(
         for task in prepared:
             _create_outputs(task)
             for path in task.outputs.values():
-                locks.enter_context(FileLock(Path(path) / ".blockflow-lock", f"output array {path}"))
+                locks.enter_context(Lease(Path(path) / ".blockflow-lock", f"output array {path}"))
         _keep_failed(run, prepared, failed)
         return _run(run, prepared, compute, num_workers, progress, unknown_outputs)
 

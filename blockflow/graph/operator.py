@@ -3,7 +3,7 @@
 import inspect
 import itertools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial, wraps
 from types import MappingProxyType
 from typing import Any, ClassVar, TypeVar
@@ -158,7 +158,7 @@ class Operator(metaclass=OperatorMetaClass):
             self._parent = parent
             parent._children.append(self)
         if graph is not None:
-            graph.join(self.graph)
+            graph.take_in(self)
 
     def _begin(self) -> None:
         """What there is before a subclass's `__init__` runs."""
@@ -322,7 +322,7 @@ class Operator(metaclass=OperatorMetaClass):
             prefetch(self, slot, roi)
         exclusion = self._exclusion
         if exclusion is not None:
-            with exclusion.shared():
+            with exclusion.shared(here().request._root):  # type: ignore[union-attr]
                 return self._call_execute(slot, roi, result)
         return self._call_execute(slot, roi, result)
 
@@ -360,28 +360,39 @@ class Operator(metaclass=OperatorMetaClass):
             If a slot of an operator outside of it is still connected to one of its outputs.
         """
         with editing():
-            self._mark_cleaning()
+            hanging = list(self._hanging()) if self._parent is None or not self._parent._cleaning else []
+            if hanging and not self.externally_managed:
+                slot = hanging[0]
+                raise RuntimeError(
+                    f"{slot.path} is still connected to {slot.upstream_slot.path}, whose operator is to be "  # type: ignore[union-attr]
+                    "cleaned up; disconnect it first"
+                )
+            for slot in hanging:
+                slot.disconnect()
+            for operator in self._family():
+                operator._cleaning = True
             if self._parent is not None:
                 self._parent._children = [child for child in self._parent._children if child is not self]
             for slot in [*self.inputs.values(), *self.outputs.values()]:
                 slot.disconnect()
-            for output in self.outputs.values():
-                for leaf in (output, *output._leaves()):
-                    for hanging in leaf.downstream_slots:
-                        if hanging.operator is None or not hanging.operator._cleaning:
-                            if not self.externally_managed:
-                                raise RuntimeError(
-                                    f"{hanging.path} is still connected to {leaf.path}, whose operator is cleaned up; "
-                                    "disconnect it first"
-                                )
-                            hanging.disconnect()
             for child in self.children:
                 child.cleanUp()
 
-    def _mark_cleaning(self) -> None:
-        self._cleaning = True
-        for child in self._children:
-            child._mark_cleaning()
+    def _family(self) -> "Iterator[Operator]":
+        """Itself and all that are parts of it."""
+        family = [self]
+        for operator in family:
+            yield operator
+            family += operator._children
+
+    def _hanging(self) -> "Iterator[Slot]":
+        """The slots of operators outside that take data from one of the family."""
+        family = list(self._family())
+        inside = {id(operator) for operator in family}
+        for operator in family:
+            for output in operator.outputs.values():
+                for one in output._all():
+                    yield from (slot for slot in one.downstream_slots if id(slot.operator) not in inside)
 
     @staticmethod
     def forbidParallelExecute(fn: F) -> F:

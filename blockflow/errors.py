@@ -3,6 +3,7 @@
 __all__ = [
     "BlockflowError",
     "ConfigError",
+    "OperatorError",
     "PlanError",
     "RoiError",
     "RunDirectoryError",
@@ -42,3 +43,7 @@ class PlanError(BlockflowError, ValueError):
 
 class RunDirectoryError(BlockflowError, RuntimeError):
     """A run directory belongs to something else, or cannot be read."""
+
+
+class OperatorError(BlockflowError, ValueError):
+    """An operator cannot work with these inputs or parameters, or there is no such operator."""

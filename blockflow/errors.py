@@ -3,6 +3,9 @@
 __all__ = [
     "BlockflowError",
     "ConfigError",
+    "OperatorError",
+    "PlanError",
+    "RoiError",
     "RunDirectoryError",
     "StorageError",
     "TaskError",
@@ -18,6 +21,10 @@ class ConfigError(BlockflowError, ValueError):
     """A config file, or a value in it, cannot be used."""
 
 
+class RoiError(BlockflowError, ValueError):
+    """A region of voxels is none, or lies where it must not."""
+
+
 class TaskError(BlockflowError, ValueError):
     """A task cannot run as it is described."""
 
@@ -30,5 +37,13 @@ class StorageError(BlockflowError, ValueError):
     """An array cannot be opened, created, read or written as asked."""
 
 
+class PlanError(BlockflowError, ValueError):
+    """A graph cannot be cut into tasks as it is asked for."""
+
+
 class RunDirectoryError(BlockflowError, RuntimeError):
     """A run directory belongs to something else, or cannot be read."""
+
+
+class OperatorError(BlockflowError, ValueError):
+    """An operator cannot work with these inputs or parameters, or there is no such operator."""

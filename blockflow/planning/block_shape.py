@@ -123,12 +123,13 @@ def _ladder(extent: int, unit: int) -> Iterator[tuple[int, int]]:
 
 
 def _seconds(cost: BlockCost, blocks: int, extent: Coordinate, shape: Coordinate, num_workers: int) -> float:
-    """What all blocks take, by the model, where smaller blocks at the border cost less in proportion."""
+    """What all blocks take, by the model: those at the end are smaller, and none is done by two workers."""
     whole: float = math.prod(size / edge for size, edge in zip(extent, shape, strict=True))
+    full: int = math.prod(size // edge for size, edge in zip(extent, shape, strict=True))
     each = _PER_BYTE_READ * cost.bytes_read + _PER_BYTE_WRITTEN * cost.bytes_written + _PER_WORK * cost.work
-    rounds = -(-blocks // num_workers)
-    idle = rounds * num_workers / blocks
-    return (_PER_BLOCK * blocks + each * whole) * idle / num_workers
+    evenly: float = (_PER_BLOCK * blocks + each * whole) / num_workers
+    rounds: float = -(-full // num_workers) * (_PER_BLOCK + each)
+    return max(evenly, rounds)
 
 
 def inner_block(roi: Roi, shape: Coordinate) -> Roi:

@@ -15,6 +15,7 @@ from funlib.geometry import Coordinate
 
 from blockflow.errors import PlanError
 from blockflow.graph import Operator, Slot, StagedOperator
+from blockflow.graph.probing import probe_undeclared
 from blockflow.graph.regions import walk_back
 from blockflow.planning.block_shape import Choice, choose_block_shape, inner_block
 from blockflow.planning.part import ApplyPart, Output, Part, PassPart
@@ -99,6 +100,7 @@ def draft(
         )
     budget = None if memory is None else memory - BASELINE
     targets = {slot: Target.of(target) for slot, target in outputs.items()}
+    probe_undeclared(slot for slot in targets if slot.ready())
     cut = partial(_cut, work_dir=work_dir, num_workers=num_workers, budget=budget, scales=tuple(scales))
     best = cut(targets)
     while (better := _with_one_stored(best, targets, work_dir, cut)) is not None:

@@ -24,6 +24,9 @@ from blockflow.rtype import SubRegion
 
 __all__ = ["AffineRegion", "AxisMap", "probe", "probe_undeclared"]
 
+#: an axis of so few voxels is needed whole where nothing else explains it: all regions of it reach its borders
+_SHORT = 32
+
 #: the edge of the regions that are tried, in voxels, and how much longer the longer ones are
 _EDGE, _LONGER = 6, 5
 
@@ -202,13 +205,12 @@ def _explained(pairs: Sequence[tuple[Bounds, tuple[int, int]]], size: int) -> Ax
         predicted = [(candidate.bounds(*out), needed) for out, needed in pairs]
         cut = [((max(0, low), min(size, high)), needed) for (low, high), needed in predicted]
         if all(
-            needed in (bounds, within)
-            for (bounds, needed), (within, _) in zip(predicted, cut, strict=True)
+            needed in (bounds, within) for (bounds, needed), (within, _) in zip(predicted, cut, strict=True)
         ):
             exact = [sum(bounds[end] == needed[end] for bounds, needed in predicted) for end in (0, 1)]
             if min(exact) > len(pairs) // 2:
                 return candidate
-    return None
+    return AxisMap(None, Fraction(0), 0, size) if size <= _SHORT else None
 
 
 def _candidates(pairs: Sequence[tuple[Bounds, tuple[int, int]]]) -> Iterator[AxisMap]:

@@ -296,7 +296,8 @@ def _program(draft: Draft, planned: PlannedTask) -> tuple[Any, dict[str, Any]]:
 
 def _common(draft: Draft, part: Part, merged: Sequence[Stage]) -> dict[str, Any]:
     """What all programs have: the graph, and what other tasks leave for this one."""
-    made = {output.array.path for output in draft.outputs}
+    paths, _ = needs(part, draft.stages)
+    made = paths & {output.array.path for output in draft.outputs}
     computing = part.operators(part.frame.roi)
     if isinstance(part, PassPart):
         computing.append(part.operator)

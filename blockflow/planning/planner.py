@@ -160,6 +160,8 @@ def _with_one_stored(
     current: Draft, targets: Mapping[Slot, Target], work_dir: Path, cut: Callable[..., Draft]
 ) -> Draft | None:
     """The draft with one more slot stored, where computing it again costs clearly more than to store and read it."""
+    if current.seconds < _LEAST_GAIN:
+        return None
     kept = {output.slot: output.target for output in current.outputs if output.slot in current.kept}
     best = None
     for slot in _computed_again(current)[:_MOST_CANDIDATES]:

@@ -8,10 +8,11 @@ from pathlib import Path
 from funlib.geometry import Roi
 
 from blockflow.config.loader import LoadedConfig
-from blockflow.config.problems import Location, Problem, choices, dotted, raise_problems
+from blockflow.config.problems import Location, Problem, dotted, raise_problems
 from blockflow.config.schema import RoiConfig, TaskConfig
 from blockflow.errors import BlockflowError, ConfigError
 from blockflow.tasks import BlockwiseTask, find_worker_file
+from blockflow.utility.words import choices
 
 __all__ = ["build_tasks"]
 

@@ -28,8 +28,8 @@ from blockflow.execution.tracking import TrackingPlan, done_blocks, plan_trackin
 from blockflow.storage import claim, note_session, open_array
 from blockflow.tasks import PreparedTask
 from blockflow.tasks.worker_file import folders_of_files
-from blockflow.utility.file_lock import FileLock
 from blockflow.utility.files import read_json, write_aside, write_json
+from blockflow.utility.lease import Lease
 
 __all__ = ["run_prepared"]
 
@@ -42,6 +42,7 @@ def run_prepared(
     compute: ComputeContext,
     num_workers: int | None = None,
     config: str | None = None,
+    plan: Mapping[str, Any] | None = None,
     origin: Mapping[str, Any] | None = None,
     failed: Sequence[FailureRecord] = (),
     progress: Progress | None = None,
@@ -62,6 +63,8 @@ def run_prepared(
         How many blocks may be processed at one time, all tasks together.
     config : str, optional
         The text of the config file, to be kept.
+    plan : mapping, optional
+        What the planner made of a graph, as JSON data, to be kept.
     origin : mapping, optional
         How the run can be started again: `config`, a path, and `overrides`.
     failed : sequence of FailureRecord
@@ -90,7 +93,9 @@ def run_prepared(
         for task in prepared:
             _create_outputs(task)
             for path in task.outputs.values():
-                locks.enter_context(FileLock(Path(path) / ".blockflow-lock", f"output array {path}"))
+                locks.enter_context(Lease(Path(path) / ".blockflow-lock", f"output array {path}"))
+        if plan is not None:
+            write_json(run.plan, plan)
         _keep_failed(run, prepared, failed)
         return _run(run, prepared, compute, num_workers, progress, unknown_outputs)
 

@@ -57,9 +57,13 @@ class SlotData(SlotSignals):
     @property
     def path(self) -> str:
         """`Operator.Slot[subindex]`, for messages."""
-        index = "".join(f"[{i}]" for i in self.subindex)
         owner = "" if self.operator is None else f"{self.operator.name}."
-        return f"{owner}{self.name}{index}"
+        return owner + self.path_in_operator
+
+    @property
+    def path_in_operator(self) -> str:
+        """`Slot[subindex]`, for `Operator.slot_at`."""
+        return self.name + "".join(f"[{i}]" for i in self.subindex)
 
     @property
     def source(self) -> "Slot":
@@ -182,6 +186,8 @@ class SlotData(SlotSignals):
         if self.level:
             raise ValueError(f"{self.path} is a list of slots; ask one of them, as {self.name}[0][...]")
         culprit = unready_input(self)
+        if isinstance(culprit.meta.NOTREADY, str):
+            raise SlotNotReadyError(f"{self.path} is not ready: {culprit.path}: {culprit.meta.NOTREADY}")
         raise SlotNotReadyError(
             f"{self.path} is not ready: {culprit.path} is neither connected nor has a value"
         )

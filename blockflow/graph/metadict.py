@@ -18,7 +18,7 @@ class MetaDict(dict[str, Any]):
     drange                                       (least, greatest) value
     ideal_blockshape, max_blockshape             voxels of a request that suits the slot; 0 or None: any
     ram_usage_per_requested_pixel                bytes per pixel, all channels together
-    NOTREADY                                     set by `setupOutputs` for an output that is not ready
+    NOTREADY                                     set by `setupOutputs` for an output that is not ready: True, or why
     ============================================ =====================================================
     """
 

@@ -5,6 +5,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial, wraps
+from types import MappingProxyType
 from typing import Any, ClassVar, TypeVar
 
 from blockflow.graph.data import dtype_name
@@ -87,6 +88,7 @@ class OperatorMetaClass(type):
         operator: Any = cls.__new__(cls, *args, **kwargs)  # type: ignore[arg-type]
         with editing():
             operator._begin()
+            operator.made_with = (args, kwargs)
             operator.__init__(*args, **kwargs)
             operator._complete()
         return operator
@@ -124,11 +126,17 @@ class Operator(metaclass=OperatorMetaClass):
     #: what blockwise results are, compared with the whole: "exact", "exact as stages", or "approximate"
     exactness: ClassVar[str] = "exact"
 
+    #: for outputs whose needs are not declared, by path: what probes have shown of each input, by path
+    probed_regions: "Mapping[str, Mapping[str, Any]]" = MappingProxyType({})
+
     #: values set on connected inputs go to the slot upstream that has the value
     backpropagate_values: bool = False
 
     #: slots outside may stay connected to its outputs when it is cleaned up
     externally_managed: bool = False
+
+    #: the arguments that it was made with
+    made_with: tuple[tuple[Any, ...], dict[str, Any]]
 
     _execute_takes_subindex: ClassVar[bool]
     _dirty_takes_subindex: ClassVar[bool]
@@ -194,6 +202,14 @@ class Operator(metaclass=OperatorMetaClass):
     def configured(self) -> bool:
         """Whether every input is ready or optional."""
         return self._initialized and all(slot.ready() or slot.optional for slot in self.inputs.values())
+
+    def slot_at(self, path: str) -> Slot:
+        """The slot that `path_in_operator` of one of its slots names: `Input`, or `Images[0]`."""
+        name, *indices = path.replace("]", "").split("[")
+        slot = self.inputs[name] if name in self.inputs else self.outputs[name]
+        for index in indices:
+            slot = slot[int(index)]
+        return slot
 
     def __repr__(self) -> str:
         kind = type(self).__name__

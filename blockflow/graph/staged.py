@@ -85,6 +85,10 @@ class StagedOperator(Operator):
         slot = self.inputs[self.stage_input]
         return {slot: SubRegion(slot, start, stop)}
 
+    def measure_bytes(self, roi: SubRegion) -> int:  # noqa: ARG002 - for subclasses
+        """Bytes that `measure` needs for a block, `roi` of the input, beside the arrays of its inputs."""
+        return 0
+
     def merge(self, grid: StageGrid, results: Sequence[Arrays]) -> Arrays:
         """One result of those of all blocks, in their order; each is read when it is asked for."""
         raise NotImplementedError(f"{type(self).__name__} must define merge")

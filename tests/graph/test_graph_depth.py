@@ -1,3 +1,4 @@
+import itertools
 import sys
 
 import numpy as np
@@ -43,7 +44,7 @@ def test_a_chain_of_a_thousand_operators(order):
 def test_a_thousand_inputs_in_a_row():
     """Connections without operators between them are as deep as one likes, too."""
     ops = [OpPlus() for _ in range(DEEP)]
-    for upstream, op in zip(ops, ops[1:]):
+    for upstream, op in itertools.pairwise(ops):
         op.Input.connect(upstream.Input)
     ops[0].Input.setValue(DATA)
     heard = []
@@ -85,7 +86,7 @@ def test_a_chain_of_wrappers():
 
 
 def test_a_ladder_of_diamonds():
-    """Where each operator needs the one before twice, all answers are right (and both are computed, as no cache is there)."""
+    """Where each operator needs the one before twice, all answers are right."""
     first = OpPass()
     first.Input.setValue(DATA)
     below = first

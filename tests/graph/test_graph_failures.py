@@ -32,10 +32,10 @@ def test_an_exception_fifty_operators_deep(threads):
     Request.reset_thread_pool(threads)
     ops = failing(50)
     ways = [
-        lambda: ops[-1].Output[1:2].wait(),
+        ops[-1].Output[1:2].wait,
         lambda: ops[-1].Output[1:2].submit().wait(),
         lambda: ops[-1].Output((1, 0), (2, 6)).writeInto(np.zeros((1, 6))).wait(),
-        lambda: ops[-1].Output[1:2].block(),
+        ops[-1].Output[1:2].block,
     ]
     for way in ways:
         with pytest.raises(Peculiar, match="on purpose") as caught:

@@ -79,5 +79,5 @@ def test_axes(tags):
 
 def test_without_axes():
     """Where there are no axis tags the message says what to set."""
-    with pytest.raises(ValueError, match="set meta.axistags to the names of its axes, as 'zyx'"):
+    with pytest.raises(ValueError, match=r"set meta\.axistags to the names of its axes, as 'zyx'"):
         MetaDict(shape=(1,)).getTaggedShape()

@@ -92,6 +92,7 @@ def test_an_equal_value_changes_nothing(old, new):
     op.Input.setValue(new)
     assert log == []
     assert op.setups == 1
+    assert op.Input.value is new  # so that the old one can go
     op.Input.setValue(new, check_changed=False)
     assert "Id" in log
 

@@ -2,6 +2,7 @@
 
 import gc
 import random
+import sys
 import threading
 
 import numpy as np
@@ -22,8 +23,12 @@ THREADS = 8
 
 @pytest.fixture(autouse=True)
 def _eight_workers():
+    """Eight workers, and threads that take turns every few instructions, so that they meet anywhere."""
     Request.reset_thread_pool(THREADS)
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
     yield
+    sys.setswitchinterval(interval)
     Request.reset_thread_pool()
 
 

@@ -101,7 +101,7 @@ class StagedOperator(Operator):
 
     def execute(self, slot: Slot, subindex: tuple[int, ...], roi: Any, result: Any) -> Any:
         """`apply`, after the pass and the merge."""
-        grid, merged = self._given or self._merged_now()
+        grid, merged = self._given or self.merged_lazily()
         return self.apply(slot, subindex, roi, result, grid, merged)
 
     def propagateDirty(self, slot: Slot, subindex: tuple[int, ...], roi: Any) -> None:  # noqa: ARG002
@@ -121,7 +121,8 @@ class StagedOperator(Operator):
         shape = tuple(slot.meta.shape)
         return StageGrid(shape, determineBlockShape([max(1, size) for size in shape], _LAZY_BLOCK))
 
-    def _merged_now(self) -> tuple[StageGrid, Arrays]:
+    def merged_lazily(self) -> tuple[StageGrid, Arrays]:
+        """The grid of a pass that is made here, and what was merged; made once, until an input changes."""
         known = self._merged
         if known is not None:
             return known

@@ -2,7 +2,7 @@
 
 from blockflow.planning.assembly import Planned, assemble
 from blockflow.planning.plan import Plan, PlannedRoi, PlannedTask
-from blockflow.planning.planner import draft
+from blockflow.planning.planner import describe_output, draft
 from blockflow.planning.target import Target
 
-__all__ = ["Plan", "Planned", "PlannedRoi", "PlannedTask", "Target", "assemble", "draft"]
+__all__ = ["Plan", "Planned", "PlannedRoi", "PlannedTask", "Target", "assemble", "describe_output", "draft"]

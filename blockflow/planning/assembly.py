@@ -35,17 +35,15 @@ class Planned:
     plan: Plan
     draft: Draft
 
-    def tasks(self, made: Mapping[str, BlockwiseTask] | None = None) -> list[BlockwiseTask]:
-        """The plan's tasks, each after those it depends on; `made` are those of others, by name."""
-        tasks: dict[str, BlockwiseTask] = dict(made or {})
-        own = []
+    def tasks(self) -> list[BlockwiseTask]:
+        """The plan's tasks, each after those it depends on; they depend on no others."""
+        tasks: dict[str, BlockwiseTask] = {}
         for planned in self.plan.tasks:
-            task = self._task(planned, tuple(tasks[name] for name in planned.upstream))
-            tasks[planned.name] = task
-            own.append(task)
-        return own
+            tasks[planned.name] = self.task(planned, tuple(tasks[name] for name in planned.upstream))
+        return list(tasks.values())
 
-    def _task(self, planned: PlannedTask, upstream: tuple[BlockwiseTask, ...]) -> BlockwiseTask:
+    def task(self, planned: PlannedTask, upstream: tuple[BlockwiseTask, ...]) -> BlockwiseTask:
+        """One task of the plan, after those of `upstream`."""
         draft = self.draft
         program, outputs = _program(draft, planned)
         target = next((one.target for one in draft.outputs if one.array.path in planned.outputs), None)
@@ -124,7 +122,7 @@ class _Assembly:
             upstream.append(maker if regular.get(path, True) else self._gate(maker, grid))
         for name in upstream:
             self._widen(name, total)
-        outputs = (frame.path,) if isinstance(part, ApplyPart) else (self._stage_of(part).results,)
+        outputs = (self._stage_of(part).results,) if isinstance(part, PassPart) else (frame.path,)
         voxel = frame.voxel_size
         planned = PlannedTask(
             name=self._unique(part.name),

@@ -23,7 +23,7 @@ from blockflow.storage import Array, ArraySpec, Lattice, open_array, use_lattice
 from blockflow.tasks.graph_data import GraphData, path_of_array
 from blockflow.utility.quantity import format_bytes
 
-__all__ = ["BASELINE", "Draft", "Stage", "draft"]
+__all__ = ["BASELINE", "Draft", "Stage", "describe_output", "draft", "needs"]
 
 #: bytes that a worker holds when it has loaded what it needs and begun no block
 BASELINE = 160 * 2**20
@@ -222,10 +222,22 @@ def _specs(targets: Mapping[Slot, Target], read: Mapping[Slot, Array]) -> dict[S
                 f"{slot.path} and {taken[path].path} would both be stored in {target.path}; give each a path of its own"
             )
         taken[path] = slot
-        like = next((array for array in read.values() if array.shape == tuple(slot.meta.shape or ())), None)
-        like = like or next(iter(read.values()), None)
-        specs[slot] = spec_of(slot, target, like.chunks if like is not None else None)
+        specs[slot] = _spec(slot, target, read)
     return specs
+
+
+def describe_output(slot: Slot, target: Target) -> ArraySpec:
+    """The array that a slot is to be stored in, as `draft` describes it."""
+    return _spec(slot, target, _arrays_of([slot]))
+
+
+def _spec(slot: Slot, target: Target, read: Mapping[Slot, Array]) -> ArraySpec:
+    """Chunks are those of an input of the same shape, or else of any."""
+    shape = tuple(slot.meta.shape or ())
+    like = next((array for array in read.values() if array.shape == shape), None) or next(
+        iter(read.values()), None
+    )
+    return spec_of(slot, target, like.chunks if like is not None else None)
 
 
 def _staged(slots: Iterable[Slot]) -> list[StagedOperator]:
@@ -265,7 +277,7 @@ def _stage(
 
 def _part(output: Output, stored: Mapping[Slot, Array]) -> ApplyPart:
     reads = {slot: array for slot, array in stored.items() if slot is not output.slot.source}
-    return ApplyPart(Path(output.target.path).stem, reads, output)
+    return ApplyPart(output.target.task_name, reads, output)
 
 
 def needs(part: Part, stages: Mapping[Operator, Stage]) -> tuple[set[str], list[Stage]]:

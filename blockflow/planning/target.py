@@ -4,6 +4,7 @@ import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
@@ -28,6 +29,8 @@ class Target:
     ----------
     path : str
         The folder of the array; created if it is not there.
+    name : str, optional
+        Of the task that writes it; by default the path's last part without its ending.
     chunks, shards : sequence of int, optional
         In voxels, one number per axis. Chunks are by default those of the input, where it has as many axes.
     block_shape : sequence of int, optional
@@ -41,6 +44,7 @@ class Target:
     """
 
     path: str
+    name: str | None = None
     chunks: tuple[int, ...] | None = None
     shards: tuple[int, ...] | None = None
     block_shape: tuple[int, ...] | None = None
@@ -51,6 +55,11 @@ class Target:
     num_workers: int | None = None
     max_retries: int = 2
     timeout: float | None = None
+
+    @property
+    def task_name(self) -> str:
+        """What the task that writes it is called."""
+        return self.name or Path(self.path).stem
 
     @classmethod
     def of(cls, given: "Target | str | os.PathLike[str]") -> "Target":

@@ -94,6 +94,11 @@ def prepare(tasks: Iterable[BlockwiseTask]) -> list[PreparedTask]:
     return prepared
 
 
+def described_outputs(task: BlockwiseTask) -> list[ArraySpec | ResultsSpec]:
+    """What a task would create, as its worker file describes it."""
+    return _load(task).specs
+
+
 def _load(task: BlockwiseTask) -> _Loaded:
     worker_file = load_worker_file(task.worker_file) if task.worker_file else None
     inputs = {name: os.fspath(path) for name, path in task.inputs.items()}
@@ -432,7 +437,7 @@ def _code(known: _Loaded) -> dict[str, Any]:
         return code_of_file(known.worker_file.path)
     function: Any = known.task.process_function
     own = getattr(function, "recipe_code", None)
-    return own() if own is not None else code_of_function(function)  # type: ignore[no-any-return]
+    return own() if own is not None else code_of_function(function)
 
 
 def _warnings(known: _Loaded, grid: BlockGrid) -> list[str]:

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import scipy.ndimage as ndi
+from operators.arrays import FLOATS, INTEGERS, SHAPES, array, slots
 
 from blockflow.errors import OperatorError
 from blockflow.graph import SlotNotReadyError
@@ -19,7 +20,6 @@ from blockflow.operators import (
     OpUpsample,
 )
 from blockflow.testing.operators import check_operator
-from operators.arrays import FLOATS, INTEGERS, SHAPES, array, slots
 
 CASES = [(shape, (INTEGERS + FLOATS)[place % 10]) for place, shape in enumerate(SHAPES)]
 

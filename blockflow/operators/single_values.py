@@ -78,7 +78,7 @@ class OpPrecomputedInput(Operator):
     """Data that were computed before, as long as what they were computed from did not change.
 
     `Output` is `PrecomputedInput` where that is ready, until `SlowInput` changes; from then on it is `SlowInput`.
-    `Reset` goes back to the precomputed data, or says that they are up to date.
+    Data that are newly connected count as up to date; `Reset` says so at any time.
     """
 
     SlowInput = InputSlot()
@@ -89,6 +89,17 @@ class OpPrecomputedInput(Operator):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._outdated = False
+        self._coming = False  # inputs become ready in the edit that is going on: that is no change
+        for slot in self.inputs.values():
+            slot.notifyReady(self._on_ready)
+
+    def _on_ready(self, _slot: Slot) -> None:
+        self._outdated = False
+        self._coming = True
+        self.graph.call_when_setup_finished(self._on_edited)
+
+    def _on_edited(self) -> None:
+        self._coming = False
 
     def setupOutputs(self) -> None:
         """As the input that is used."""
@@ -102,13 +113,13 @@ class OpPrecomputedInput(Operator):
             self.Output.connect(source)
 
     def Reset(self) -> None:
-        """Use the precomputed data again."""
+        """The precomputed data are up to date: use them again."""
         self._outdated = False
         self._use()
 
     def propagateDirty(self, slot: Slot, subindex: tuple[int, ...], roi: Any) -> None:
         """A change of the slow input makes the precomputed data useless."""
-        if slot is self.SlowInput and not self._outdated:
+        if slot is self.SlowInput and not self._coming and not self._outdated:
             self._outdated = True
             self._use()
 

@@ -4,6 +4,7 @@ __all__ = [
     "BlockflowError",
     "ConfigError",
     "OperatorError",
+    "PlanError",
     "RoiError",
     "RunDirectoryError",
     "StorageError",
@@ -34,6 +35,10 @@ class WorkerFileError(TaskError):
 
 class StorageError(BlockflowError, ValueError):
     """An array cannot be opened, created, read or written as asked."""
+
+
+class PlanError(BlockflowError, ValueError):
+    """A graph cannot be cut into tasks as it is asked for."""
 
 
 class RunDirectoryError(BlockflowError, RuntimeError):

@@ -39,10 +39,10 @@ def _message(kind: str, location: Location, given: Any, context: Mapping[str, An
     if kind in ("model_type", "model_attributes_type", "dict_type"):
         return _no_mapping(location, what)
     if kind == "string_pattern_mismatch":
-        is_keyword = len(location) > 2 and location[0] == "tasks"
+        is_keyword = len(location) > 2 and location[0] in ("tasks", "operators")
         return f"{what} {_KEYWORD_RULE if is_keyword else _NAME_RULE}"
     if kind == "too_short":
-        return "at least one task is needed" if location == ("tasks",) else "must have a number for each axis"
+        return "must have a number for each axis"
     if kind == "string_type":
         cure = "; put it in quotes" if isinstance(given, bool | int | float) else ""
         return f"must be text, not {what}{cure}"

@@ -66,7 +66,18 @@ def required_regions(slot: Slot, bounds: Bounds) -> dict[Slot, Bounds]:
         clipped = _clipped(region.start, region.stop, taken.meta.shape)
         if clipped is not None:
             needed[taken.source] = _hull(needed.get(taken.source), clipped)
+    for leaf in _computed_numbers(slot):
+        needed.setdefault(leaf.source, ((0,) * len(leaf.meta.shape), tuple(leaf.meta.shape)))
     return needed
+
+
+def _computed_numbers(slot: Slot) -> Iterator[Slot]:
+    """Inputs of one element that are computed: parameters that come from another operator, always needed."""
+    assert slot.operator is not None
+    for taken in slot.operator.inputs.values():
+        for leaf in taken._leaves():
+            if leaf.ready() and leaf.source._value is None and set(leaf.meta.shape or (2,)) == {1}:
+                yield leaf
 
 
 def walk_back(wanted: Mapping[Slot, Bounds], ends: Container[Slot] = ()) -> list[Step]:

@@ -121,20 +121,11 @@ class VolumeMetadata:
         }
 
     def slot_meta(self) -> dict[str, Any]:
-        """The fields of a slot's metadata in an operator graph; `of_slot` is the inverse."""
+        """The fields of a slot's metadata in an operator graph."""
         return {
             "voxel_size": self.voxel_size,
             "offset": self.offset,
             "units": self.units,
             "axis_names": self.axis_names,
-            "axis_types": self.types,
+            "types": self.types,
         }
-
-    @classmethod
-    def of_slot(cls, meta: Mapping[str, Any], dims: int, where: str) -> "VolumeMetadata":
-        """Metadata of an array with `dims` axes from those of a slot; `where` names it in errors."""
-        fields = {name: meta.get(name) for name in ("voxel_size", "offset", "units", "axis_names")}
-        names = fields["axis_names"]
-        if names is None and isinstance(meta.get("axistags"), str):
-            fields["axis_names"] = list(meta["axistags"])
-        return cls.parse({**fields, "types": meta.get("axis_types")}, dims, where)

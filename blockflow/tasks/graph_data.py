@@ -17,7 +17,7 @@ from blockflow.graph import Graph, Operator, Slot
 from blockflow.graph.regions import Window
 from blockflow.storage import open_array
 
-__all__ = ["GraphData", "Node", "SlotRef", "class_reference", "path_of_array"]
+__all__ = ["GraphData", "Node", "SlotRef", "class_reference", "path_of_array", "reference"]
 
 #: bytes of an array that may travel with a graph; a larger one is to be stored
 _LARGEST_VALUE = 64 * 2**20
@@ -181,7 +181,7 @@ def _take_down(operator: Operator, names: Mapping[Operator, str]) -> Node:
     for leaf in _inputs(operator):
         path = leaf.path_in_operator
         if leaf.upstream_slot is not None:
-            links[path] = _reference(leaf.upstream_slot, names)
+            links[path] = reference(leaf.upstream_slot, names)
         elif leaf._value is not None:
             stored = path_of_array(leaf._value)
             if stored is not None:
@@ -209,7 +209,7 @@ def _lists(slot: Slot) -> Iterator[Slot]:
             yield from _lists(one)
 
 
-def _reference(slot: Slot, names: Mapping[Operator, str]) -> SlotRef:
+def reference(slot: Slot, names: Mapping[Operator, str]) -> SlotRef:
     """How a slot is found again: through its operator's place among the children of its parents."""
     children: list[int] = []
     operator = slot.operator

@@ -14,7 +14,7 @@ from blockflow.storage import Array, BlockResults, open_array, open_results
 from blockflow.tasks.graph_data import GraphData, SlotRef
 from blockflow.tasks.recipe import code_of_class
 
-__all__ = ["ApplyProgram", "MergeProgram", "PassProgram", "Program"]
+__all__ = ["ApplyProgram", "GateProgram", "MergeProgram", "PassProgram", "Program"]
 
 
 @dataclass(frozen=True)
@@ -112,6 +112,18 @@ class PassProgram(Program):
         }
         with at_hand(needed):
             results.write(index, **operator.measure(self.grid, index))
+
+
+@dataclass(frozen=True)
+class GateProgram:
+    """A task of one block that waits for all of another one; its dependants wait for it."""
+
+    def recipe_code(self) -> dict[str, Any]:
+        """It computes nothing."""
+        return {"gate": True}
+
+    def __call__(self, block: Any) -> None:
+        """There is nothing to be done."""
 
 
 class _Results(Sequence[Mapping[str, "np.ndarray[Any, Any]"]]):

@@ -27,7 +27,7 @@ from blockflow.utility.io_util.plain_file import PlainFile, PlainLayout, plain_l
 from blockflow.utility.lease import Lease
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     import h5py
 
@@ -230,6 +230,12 @@ class WorkingCopy:
             self._begin()
             with h5py.File(self._place, "r+", locking=False) as file:
                 file[self.dataset][slices] = voxels
+
+    def fill(self, make: "Callable[[str], None]") -> None:
+        """Have the whole file made by `make(place)`."""
+        with self._lock:
+            make(self._place)
+            self._begun = True
 
     def _create(self, voxels: "np.ndarray[Any, Any] | None") -> None:
         layout = plain_layout(self._description, self.dataset, self.shape)

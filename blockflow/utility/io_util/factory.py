@@ -1,12 +1,10 @@
 """The class of fileset that a description is for."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from blockflow.utility.io_util.blockwiseFileset import BlockwiseFileset
+from blockflow.utility.io_util.RESTfulBlockwiseFileset import RESTfulBlockwiseFileset
 from blockflow.utility.jsonConfig import SchemaError
-
-if TYPE_CHECKING:
-    from blockflow.utility.io_util.blockwiseFileset import BlockwiseFileset
 
 __all__ = ["BlockwiseFilesetFactory"]
 
@@ -15,7 +13,7 @@ class BlockwiseFilesetFactory:
     """Opens a fileset of whatever kind its description says."""
 
     @staticmethod
-    def create(descriptionFilePath: str | Path, mode: str = "r") -> "BlockwiseFileset":
+    def create(descriptionFilePath: str | Path, mode: str = "r") -> BlockwiseFileset:
         """Open a `BlockwiseFileset` or a `RESTfulBlockwiseFileset`.
 
         Raises
@@ -23,9 +21,6 @@ class BlockwiseFilesetFactory:
         SchemaError
             If the description is of neither kind.
         """
-        from blockflow.utility.io_util.blockwiseFileset import BlockwiseFileset
-        from blockflow.utility.io_util.RESTfulBlockwiseFileset import RESTfulBlockwiseFileset
-
         kinds = (BlockwiseFileset, RESTfulBlockwiseFileset)
         reasons = []
         for kind in kinds:

@@ -3,6 +3,8 @@
 __all__ = [
     "BlockflowError",
     "ConfigError",
+    "OperatorError",
+    "PlanError",
     "RoiError",
     "RunDirectoryError",
     "StorageError",
@@ -35,5 +37,13 @@ class StorageError(BlockflowError, ValueError):
     """An array cannot be opened, created, read or written as asked."""
 
 
+class PlanError(BlockflowError, ValueError):
+    """A graph cannot be cut into tasks as it is asked for."""
+
+
 class RunDirectoryError(BlockflowError, RuntimeError):
     """A run directory belongs to something else, or cannot be read."""
+
+
+class OperatorError(BlockflowError, ValueError):
+    """An operator cannot work with these inputs or parameters, or there is no such operator."""

@@ -152,7 +152,7 @@ def sliceToRoi(key: Any, shape: Sequence[int], extendSingleton: bool = True) -> 
     Raises
     ------
     RoiError
-        For strides, too many indices, and ints outside of the shape. Slices are clipped to it, as by numpy.
+        For strides, too many indices, and ints outside of the shape. Slices may reach outside of it.
     """
     keys = key if type(key) is tuple else () if key is None else (key,)
     if len(keys) != len(shape) or Ellipsis in keys:
@@ -162,7 +162,12 @@ def sliceToRoi(key: Any, shape: Sequence[int], extendSingleton: bool = True) -> 
         if type(one) is slice or isinstance(one, slice):
             if one.step not in (None, 1):
                 raise RoiError(f"{key} has a step of {one.step}; regions have no strides")
-            first, last, _ = one.indices(size)
+            first = 0 if one.start is None else operator.index(one.start)
+            last = size if one.stop is None else operator.index(one.stop)
+            if first < 0:
+                first += size
+            if last < 0:
+                last += size
             start.append(first)
             stop.append(max(first, last))
         else:

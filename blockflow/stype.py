@@ -114,6 +114,9 @@ class ArrayLike(SlotType):
                 meta.axistags = tags
             if isinstance(value, np.ma.MaskedArray):
                 meta.has_mask = True
+            meta.update(
+                getattr(value, "slot_meta", {})
+            )  # what an array with a place in the world says of itself
         else:
             meta.shape = (1,)
             meta.dtype = type(value) if isinstance(value, (int, float, np.generic)) else object

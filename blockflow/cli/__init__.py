@@ -12,6 +12,8 @@ __all__ = ["cli", "main"]
 #: name of each command -> what it does; the module of the same name holds it as `command`
 _COMMANDS = {
     "run": "Run a config file to its end, or go on with a run.",
+    "plan": "Say what a config's graph becomes: tasks, block shapes, memory, bytes.",
+    "check": "Prove on a few blocks that blockwise equals the graph asked lazily.",
     "status": "Say how far a run has got.",
     "failures": "Say which blocks of a run failed, and why.",
     "retry": "Try the failed blocks of a run again.",

@@ -41,23 +41,29 @@ def run_config(
 ) -> int:
     """Run a config, say how it went, and give the exit status; `failed` as for `run_prepared`."""
     from blockflow.compute import create_compute_context
-    from blockflow.config import build_tasks, load_config
+    from blockflow.config import build_run, load_config
     from blockflow.execution.driver import run_prepared
     from blockflow.execution.progress import Silent, progress_for
     from blockflow.tasks import prepare
 
     loaded = load_config(config, overrides)
     compute = loaded.config.compute
+    built = build_run(loaded)
+    progress = Silent() if quiet else progress_for()
+    if built.planned is not None:
+        for line in (*built.planned.plan.warnings, *built.planned.plan.notes):
+            progress.note(line)
     outcome = run_prepared(
-        prepare(build_tasks(loaded)),
+        prepare(built.tasks),
         loaded.run_dir,
         name=loaded.name,
         compute=create_compute_context({"context": compute.context, "memory": compute.memory}),
         num_workers=compute.num_workers,
         config=loaded.text,
+        plan=built.planned.plan.to_json() if built.planned is not None else None,
         origin={"config": str(loaded.path), "overrides": list(loaded.overrides)},
         failed=failed,
-        progress=Silent() if quiet else progress_for(),
+        progress=progress,
     )
     click.echo(f"{loaded.name}: {outcome.word}")
     for name, task in outcome.tasks.items():

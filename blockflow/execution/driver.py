@@ -42,6 +42,7 @@ def run_prepared(
     compute: ComputeContext,
     num_workers: int | None = None,
     config: str | None = None,
+    plan: Mapping[str, Any] | None = None,
     origin: Mapping[str, Any] | None = None,
     failed: Sequence[FailureRecord] = (),
     progress: Progress | None = None,
@@ -62,6 +63,8 @@ def run_prepared(
         How many blocks may be processed at one time, all tasks together.
     config : str, optional
         The text of the config file, to be kept.
+    plan : mapping, optional
+        What the planner made of a graph, as JSON data, to be kept.
     origin : mapping, optional
         How the run can be started again: `config`, a path, and `overrides`.
     failed : sequence of FailureRecord
@@ -91,6 +94,8 @@ def run_prepared(
             _create_outputs(task)
             for path in task.outputs.values():
                 locks.enter_context(Lease(Path(path) / ".blockflow-lock", f"output array {path}"))
+        if plan is not None:
+            write_json(run.plan, plan)
         _keep_failed(run, prepared, failed)
         return _run(run, prepared, compute, num_workers, progress, unknown_outputs)
 

@@ -215,6 +215,11 @@ class RunDirectory:
         return self.path / "stop"
 
     @property
+    def plan(self) -> Path:
+        """What the planner made of a graph."""
+        return self.path / "plan.json"
+
+    @property
     def address(self) -> Path:
         """Where the driver listens."""
         return self.path / "address.json"

@@ -57,9 +57,13 @@ class SlotData(SlotSignals):
     @property
     def path(self) -> str:
         """`Operator.Slot[subindex]`, for messages."""
-        index = "".join(f"[{i}]" for i in self.subindex)
         owner = "" if self.operator is None else f"{self.operator.name}."
-        return f"{owner}{self.name}{index}"
+        return owner + self.path_in_operator
+
+    @property
+    def path_in_operator(self) -> str:
+        """`Slot[subindex]`, for `Operator.slot_at`."""
+        return self.name + "".join(f"[{i}]" for i in self.subindex)
 
     @property
     def source(self) -> "Slot":
@@ -120,12 +124,26 @@ class SlotData(SlotSignals):
     def _check_roi(self, roi: Roi) -> None:
         """RoiError if a region reaches outside of the slot."""
         if type(roi) is SubRegion:
-            shape = self.meta["shape"]
+            shape = self._known_shape()
             start, stop = roi.start, roi.stop
             if len(start) != len(shape) or any(map(_outside, start, stop, shape)):
                 raise RoiError(
                     f"{self.path} has shape {shape}; {tuple(start)} to {tuple(stop)} reaches outside of it"
                 )
+
+    def _known_shape(self) -> tuple[int, ...]:
+        shape: tuple[int, ...] | None = self.meta.get("shape")
+        if shape is None:
+            raise SlotNotReadyError(f"{self.path} has no meta.shape; setupOutputs must set it")
+        return shape
+
+    def _clipped(self, roi: Roi) -> Roi:
+        """The very roi, or, if it reaches outside of the slot, what is inside."""
+        shape = self.meta.get("shape")
+        if type(roi) is SubRegion and shape is not None and any(map(_outside, roi.start, roi.stop, shape)):
+            roi = roi.copy()
+            roi.setInputShape(shape)
+        return roi
 
     def __call__(self, *args: Any, **kwargs: Any) -> RoiRequest:
         """A request for `start` to `stop`, or for a `pslice`."""
@@ -141,13 +159,12 @@ class SlotData(SlotSignals):
                     return self
                 return self._subslots[key[0]][key[1:]] if len(key) > 1 else self._subslots[key[0]]
             return self._subslots[key]
-        if key == () and isinstance(key, tuple) and self._parent is not None:
-            return self
         if not self.meta.get("_ready"):
             self._refuse_unready()
         if self.rtype is SubRegion:
-            start, stop = sliceToRoi(key, self.meta["shape"])
-            return RoiRequest.of(self.source, SubRegion(self, start, stop))
+            roi = SubRegion(self, *sliceToRoi(key, self._known_shape()))
+            self._check_roi(roi)
+            return RoiRequest.of(self.source, roi)
         return self.get(self._roi(key))
 
     @property
@@ -158,6 +175,8 @@ class SlotData(SlotSignals):
         source = self.source
         if source._value is not None:
             return source._value
+        if not self.meta.get("_ready"):
+            self._refuse_unready()
         data = self.get(self._everything()).wait()
         if isinstance(data, np.ndarray):
             return data[0] if data.shape == (1,) else data
@@ -167,6 +186,8 @@ class SlotData(SlotSignals):
         if self.level:
             raise ValueError(f"{self.path} is a list of slots; ask one of them, as {self.name}[0][...]")
         culprit = unready_input(self)
+        if isinstance(culprit.meta.NOTREADY, str):
+            raise SlotNotReadyError(f"{self.path} is not ready: {culprit.path}: {culprit.meta.NOTREADY}")
         raise SlotNotReadyError(
             f"{self.path} is not ready: {culprit.path} is neither connected nor has a value"
         )

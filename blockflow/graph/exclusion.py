@@ -10,31 +10,44 @@ __all__ = ["Exclusion"]
 
 
 class Exclusion:
-    """Many share it, or one has it alone."""
+    """Many share it, or one has it alone. Who wants it alone comes before newcomers.
+
+    A root request that shares it already is no newcomer: what it computes within may need the operator again.
+    """
 
     def __init__(self) -> None:
         self._mutex = Lock()
-        self._sharing = 0
+        self._sharing: dict[int, int] = {}  # root request -> how often
         self._free = RequestLock()  # held while some share, or by the one that is alone
         self._turnstile = RequestLock()  # the one who wants to be alone stops newcomers
 
     @contextmanager
-    def shared(self) -> Iterator[None]:
+    def shared(self, root: int) -> Iterator[None]:
         """Beside others that share."""
-        with self._turnstile:
-            with self._mutex:
-                self._sharing += 1
-                first = self._sharing == 1
-            if first:
-                self._free.acquire()
+        if not self._share(root, again=True):
+            with self._turnstile:
+                if not self._share(root, again=False):
+                    self._free.acquire()
+                    with self._mutex:
+                        self._sharing[root] = 1
         try:
             yield
         finally:
             with self._mutex:
-                self._sharing -= 1
-                last = self._sharing == 0
+                self._sharing[root] -= 1
+                if not self._sharing[root]:
+                    del self._sharing[root]
+                last = not self._sharing
             if last:
                 self._free.release()
+
+    def _share(self, root: int, *, again: bool) -> bool:
+        """Join those that share, if there are any; with `again`: if this root is among them."""
+        with self._mutex:
+            if root in self._sharing if again else self._sharing:
+                self._sharing[root] = self._sharing.get(root, 0) + 1
+                return True
+            return False
 
     @contextmanager
     def alone(self) -> Iterator[None]:

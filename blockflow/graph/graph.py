@@ -43,6 +43,12 @@ class Graph:
         """Whether both are the same graph, or have been joined."""
         return self._whole is other._whole
 
+    def take_in(self, operator: "Operator") -> None:
+        """Have a new operator in this graph, in place of one of its own."""
+        operator.graph._joined = self._whole
+        operator.graph = self
+        self.add(operator)
+
     def join(self, other: "Graph") -> None:
         """Make one graph of both."""
         smaller, larger = sorted((self._whole, other._whole), key=lambda graph: len(graph._members))

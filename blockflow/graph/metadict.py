@@ -18,7 +18,7 @@ class MetaDict(dict[str, Any]):
     drange                                       (least, greatest) value
     ideal_blockshape, max_blockshape             voxels of a request that suits the slot; 0 or None: any
     ram_usage_per_requested_pixel                bytes per pixel, all channels together
-    NOTREADY                                     set by `setupOutputs` for an output that is not ready
+    NOTREADY                                     set by `setupOutputs` for an output that is not ready: True, or why
     ============================================ =====================================================
     """
 
@@ -41,7 +41,8 @@ class MetaDict(dict[str, Any]):
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, MetaDict):
             return NotImplemented
-        return self._told() == other._told()
+        mine, others = self._told(), other._told()
+        return mine.keys() == others.keys() and all(_same(mine[name], others[name]) for name in mine)
 
     def __ne__(self, other: object) -> bool:
         return not self == other
@@ -83,6 +84,15 @@ class MetaDict(dict[str, Any]):
     def getOriginalShape(self) -> dict[str, int]:
         """The shape, by axis name, before the axes were put in another order."""
         return dict(zip(self.getOriginalAxisKeys(), self.original_shape, strict=True))
+
+
+def _same(one: Any, other: Any) -> bool:
+    if one is other:
+        return True
+    try:
+        return bool(one == other)
+    except ValueError:  # arrays; to say that something changed is never wrong
+        return False
 
 
 def _keys(tags: Any, field: str) -> list[str]:

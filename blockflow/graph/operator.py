@@ -3,8 +3,9 @@
 import inspect
 import itertools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial, wraps
+from types import MappingProxyType
 from typing import Any, ClassVar, TypeVar
 
 from blockflow.graph.data import dtype_name
@@ -87,6 +88,7 @@ class OperatorMetaClass(type):
         operator: Any = cls.__new__(cls, *args, **kwargs)  # type: ignore[arg-type]
         with editing():
             operator._begin()
+            operator.made_with = (args, kwargs)
             operator.__init__(*args, **kwargs)
             operator._complete()
         return operator
@@ -124,11 +126,17 @@ class Operator(metaclass=OperatorMetaClass):
     #: what blockwise results are, compared with the whole: "exact", "exact as stages", or "approximate"
     exactness: ClassVar[str] = "exact"
 
+    #: for outputs whose needs are not declared, by path: what probes have shown of each input, by path
+    probed_regions: "Mapping[str, Mapping[str, Any]]" = MappingProxyType({})
+
     #: values set on connected inputs go to the slot upstream that has the value
     backpropagate_values: bool = False
 
     #: slots outside may stay connected to its outputs when it is cleaned up
     externally_managed: bool = False
+
+    #: the arguments that it was made with
+    made_with: tuple[tuple[Any, ...], dict[str, Any]]
 
     _execute_takes_subindex: ClassVar[bool]
     _dirty_takes_subindex: ClassVar[bool]
@@ -150,7 +158,7 @@ class Operator(metaclass=OperatorMetaClass):
             self._parent = parent
             parent._children.append(self)
         if graph is not None:
-            graph.join(self.graph)
+            graph.take_in(self)
 
     def _begin(self) -> None:
         """What there is before a subclass's `__init__` runs."""
@@ -194,6 +202,14 @@ class Operator(metaclass=OperatorMetaClass):
     def configured(self) -> bool:
         """Whether every input is ready or optional."""
         return self._initialized and all(slot.ready() or slot.optional for slot in self.inputs.values())
+
+    def slot_at(self, path: str) -> Slot:
+        """The slot that `path_in_operator` of one of its slots names: `Input`, or `Images[0]`."""
+        name, *indices = path.replace("]", "").split("[")
+        slot = self.inputs[name] if name in self.inputs else self.outputs[name]
+        for index in indices:
+            slot = slot[int(index)]
+        return slot
 
     def __repr__(self) -> str:
         kind = type(self).__name__
@@ -250,8 +266,9 @@ class Operator(metaclass=OperatorMetaClass):
         By default `ram_usage_per_requested_pixel` of the output's metadata for each voxel, or none.
         """
         one = slot[subindex] if subindex else slot
-        per_voxel = one.meta.ram_usage_per_requested_pixel or 0
-        return math.ceil(per_voxel * math.prod(b - a for a, b in zip(roi.start, roi.stop, strict=True)))
+        per_voxel: float = one.meta.ram_usage_per_requested_pixel or 0
+        voxels = math.prod(int(b - a) for a, b in zip(roi.start, roi.stop, strict=True))
+        return math.ceil(per_voxel * voxels)
 
     def setInSlot(self, slot: Slot, subindex: tuple[int, ...], roi: Any, value: Any) -> None:
         """Take data that were pushed into an input, as caches do."""
@@ -305,7 +322,7 @@ class Operator(metaclass=OperatorMetaClass):
             prefetch(self, slot, roi)
         exclusion = self._exclusion
         if exclusion is not None:
-            with exclusion.shared():
+            with exclusion.shared(here().request._root):  # type: ignore[union-attr]
                 return self._call_execute(slot, roi, result)
         return self._call_execute(slot, roi, result)
 
@@ -343,28 +360,39 @@ class Operator(metaclass=OperatorMetaClass):
             If a slot of an operator outside of it is still connected to one of its outputs.
         """
         with editing():
-            self._mark_cleaning()
+            hanging = list(self._hanging()) if self._parent is None or not self._parent._cleaning else []
+            if hanging and not self.externally_managed:
+                slot = hanging[0]
+                raise RuntimeError(
+                    f"{slot.path} is still connected to {slot.upstream_slot.path}, whose operator is to be "  # type: ignore[union-attr]
+                    "cleaned up; disconnect it first"
+                )
+            for slot in hanging:
+                slot.disconnect()
+            for operator in self._family():
+                operator._cleaning = True
             if self._parent is not None:
                 self._parent._children = [child for child in self._parent._children if child is not self]
             for slot in [*self.inputs.values(), *self.outputs.values()]:
                 slot.disconnect()
-            for output in self.outputs.values():
-                for leaf in (output, *output._leaves()):
-                    for hanging in leaf.downstream_slots:
-                        if hanging.operator is None or not hanging.operator._cleaning:
-                            if not self.externally_managed:
-                                raise RuntimeError(
-                                    f"{hanging.path} is still connected to {leaf.path}, whose operator is cleaned up; "
-                                    "disconnect it first"
-                                )
-                            hanging.disconnect()
             for child in self.children:
                 child.cleanUp()
 
-    def _mark_cleaning(self) -> None:
-        self._cleaning = True
-        for child in self._children:
-            child._mark_cleaning()
+    def _family(self) -> "Iterator[Operator]":
+        """Itself and all that are parts of it."""
+        family = [self]
+        for operator in family:
+            yield operator
+            family += operator._children
+
+    def _hanging(self) -> "Iterator[Slot]":
+        """The slots of operators outside that take data from one of the family."""
+        family = list(self._family())
+        inside = {id(operator) for operator in family}
+        for operator in family:
+            for output in operator.outputs.values():
+                for one in output._all():
+                    yield from (slot for slot in one.downstream_slots if id(slot.operator) not in inside)
 
     @staticmethod
     def forbidParallelExecute(fn: F) -> F:

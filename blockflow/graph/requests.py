@@ -32,15 +32,17 @@ MOST_ATTEMPTS = 100
 class RoiRequest(Request[Any]):
     """A region of a slot's data, computed when it is waited for."""
 
-    __slots__ = ("_destination", "_roi", "_slot", "_within")
+    __slots__ = ("_destination", "_prefetch", "_roi", "_slot", "_within")
+
+    _answers = True
 
     def __init__(self, slot: "Slot", roi: "Roi") -> None:
         super().__init__(None)
         self._slot = slot
         self._roi = roi
         self._destination: Any = None
-        parent = self._parent
-        self._within = parent is not None and parent._is_answering()
+        self._prefetch: RoiRequest | None = None
+        self._within = self._is_part_of_answer()
 
     @classmethod
     def of(cls, source: "Slot", roi: "Roi") -> "RoiRequest":
@@ -49,7 +51,9 @@ class RoiRequest(Request[Any]):
         if request is not None and request._prefetched is not None:
             prefetched: RoiRequest | None = request._prefetched.pop((id(source), *_key(roi)), None)
             if prefetched is not None:
-                return prefetched
+                self = cls(source, roi)
+                self._prefetch = prefetched
+                return self
         value = source._value
         if value is None:
             return cls(source, roi)
@@ -60,9 +64,6 @@ class RoiRequest(Request[Any]):
             self._state = SETTLED
             self._parent = None
         return self
-
-    def _is_answering(self) -> bool:
-        return True
 
     def writeInto(self, destination: Any) -> Self:
         """Have the result written into an array of the region's shape, which `wait` then returns.
@@ -98,6 +99,7 @@ class RoiRequest(Request[Any]):
         before = slot.changes(self._root)
         error: Exception | None = None
         try:
+            slot._check_roi(self._roi)
             result = self._compute()
         except CancellationException:
             raise
@@ -144,6 +146,8 @@ class RoiRequest(Request[Any]):
 
     def _compute(self) -> Any:
         slot, roi, destination = self._slot, self._roi, self._destination
+        if self._prefetch is not None:
+            return self._take_prefetched()
         if slot._value is not None:
             return slot.stype.writeIntoDestination(destination, slot._value, roi)
         operator = slot.operator
@@ -164,6 +168,14 @@ class RoiRequest(Request[Any]):
             return returned
         slot.stype.copy_data(destination, returned)
         return destination
+
+    def _take_prefetched(self) -> Any:
+        assert self._prefetch is not None
+        result, self._prefetch = self._prefetch.wait(), None
+        if self._destination is None:
+            return result
+        self._slot.stype.copy_data(self._destination, result)
+        return self._destination
 
 
 class OvertakenError(BlockflowError, RuntimeError):

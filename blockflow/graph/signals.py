@@ -17,6 +17,7 @@ def _notify(signal: str, when: str) -> Callable[..., Callable[[], None]]:
         self: "SlotSignals", function: Callback, *, defer: bool = False, **kwargs: Any
     ) -> Callable[[], None]:
         subscribers = self._signals.setdefault(signal, _new_signal())
+        self._unsubscribe(signal, function)
         called: Callback = partial(_deferred, function) if defer else function
         if kwargs:
             called = partial(called, **kwargs)

@@ -1,15 +1,16 @@
 """Slots: what operators are connected by. Metadata and dirtiness run through them downstream, requests upstream."""
 
 import weakref
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+from blockflow.graph.changes import SlotChanges
 from blockflow.graph.connecting import check_connection
-from blockflow.graph.data import SlotData, SlotNotReadyError, dtype_name
+from blockflow.graph.data import SlotNotReadyError, dtype_name
 from blockflow.graph.edits import editing
 from blockflow.graph.metadict import MetaDict
 from blockflow.graph.sizes import insert_slot, remove_slot, resize
-from blockflow.request.strand import here
 from blockflow.rtype import Roi, SubRegion
 from blockflow.stype import ArrayLike, SlotType
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["InputSlot", "OutputSlot", "Slot", "SlotNotReadyError"]
 
 
-class Slot(SlotData):
+class Slot(SlotChanges):
     """An input or output of an operator; declared on the class, made anew for each operator.
 
     Parameters
@@ -80,11 +81,7 @@ class Slot(SlotData):
         self._index = index
         self._value: Any = None
         self._subslots: list[Slot] = []
-        self._downstream: list[weakref.ref[Slot]] = []
-        self._announced = False  # as ready
         self._resizing = False
-        self._changes = 0
-        self._changes_by: dict[int, int] | None = None  # of these, how many by which root request
 
     def _declared(self, operator: "Operator | None", parent: "Slot | None" = None, index: int = 0) -> Self:
         """A slot as this one was declared, for an operator, or one level down in `parent`."""
@@ -112,11 +109,6 @@ class Slot(SlotData):
             slot = slot._parent
         return slot
 
-    @property
-    def downstream_slots(self) -> "list[Slot]":
-        """The slots that are connected to this one."""
-        return [slot for slot in (ref() for ref in self._downstream) if slot is not None]
-
     def __repr__(self) -> str:
         kind = "InputSlot" if self.is_input else "OutputSlot"
         state = "" if self.ready() else " not ready"
@@ -125,18 +117,7 @@ class Slot(SlotData):
         described = "" if self.meta.shape is None else f" {dtype_name(self.meta.dtype)} {self.meta.shape}"
         return f"<{kind} {self.path}:{described}{state}>"
 
-    # ready
-
-    @property
-    def optional(self) -> bool:
-        """Whether the operator works without it."""
-        return self._optional
-
-    def ready(self) -> bool:
-        """Whether it can be asked for data. A list of slots is ready when it has some and all of them are."""
-        if self.level:
-            return bool(self._subslots) and all(slot.ready() for slot in self._subslots)
-        return bool(self.meta.get("_ready"))
+    # connecting
 
     def connected(self) -> bool:
         """Whether it is connected or has a value; for a list of slots: or all of its slots are."""
@@ -144,13 +125,16 @@ class Slot(SlotData):
             return True
         return bool(self._subslots) and all(slot.connected() for slot in self._subslots)
 
+    def _all(self) -> "Iterator[Slot]":
+        yield self
+        for slot in self._subslots:
+            yield from slot._all()
+
     def _leaves(self) -> "Iterator[Slot]":
         if self.level == 0:
             yield self
         for slot in self._subslots:
             yield from slot._leaves()
-
-    # connecting
 
     def connect(self, upstream: "Slot | None", permit_distant_connection: bool = False) -> None:
         """Take data from `upstream`; None disconnects.
@@ -201,9 +185,7 @@ class Slot(SlotData):
             for slot in self._subslots:
                 slot.disconnect()
             if self.upstream_slot is not None:
-                self.upstream_slot._downstream = [
-                    ref for ref in self.upstream_slot._downstream if ref() is not self and ref() is not None
-                ]
+                self.upstream_slot._downstream.remove(weakref.ref(self))
             self.upstream_slot = self._value = None
             cleaning = self.operator is not None and self.operator._cleaning
             if self.level and not cleaning and self.is_input and had:
@@ -301,75 +283,6 @@ class Slot(SlotData):
         if value is not None:
             self.setOrConnect(value)
 
-    # changes that run downstream
-
-    def _changed(self) -> None:
-        """Metadata or readiness are other than before: take them over and pass them on."""
-        if self.upstream_slot is not None and self.upstream_slot.level == self.level:
-            upstream = self.upstream_slot.meta
-            self.meta.assignFrom(upstream)
-            if self.level == 0:
-                self.meta["_ready"] = upstream.get("_ready", False)
-        self._count_change()
-        self._note_ready()
-        for slot in self.downstream_slots:
-            slot._changed()
-        if self._parent is not None:
-            self._parent._note_ready()
-        if self.is_input and self.operator is not None:
-            self.operator._setupOutputs()
-        self._tell("meta_changed")
-
-    def _note_ready(self) -> None:
-        if not self._announced and self.ready():
-            self._announced = True
-            self._tell("ready")
-
-    def _set_unready(self) -> None:
-        """It cannot be asked any more: first those downstream hear of it."""
-        if self.level == 0:
-            self.meta["_ready"] = False
-        if not self._announced or self.ready():
-            return
-        self._announced = False
-        self._count_change()
-        for slot in self.downstream_slots:
-            slot._set_unready()
-        if self._parent is not None:
-            self._parent._set_unready()
-        if self.is_input and self.operator is not None and not self._optional:
-            self.operator._lose_outputs()
-        self._tell("unready")
-
-    def setDirty(self, *args: Any, **kwargs: Any) -> None:
-        """Tell that a region of its data is not what it was: a roi, a slicing, `start` and `stop`, or all of it."""
-        with editing():
-            if self.level:
-                for slot in self._subslots:
-                    slot.setDirty(*args, **kwargs)
-                return
-            if self.stype.isConfigured():
-                self._make_dirty(self._roi(*args, **kwargs))
-
-    def _make_dirty(self, roi: Roi) -> None:
-        self._count_change()
-        for slot in self.downstream_slots:
-            slot._make_dirty(roi)
-        self._tell("dirty", roi)
-        if self.is_input and self.operator is not None:
-            self.operator._propagateDirty(self, roi)
-
-    def _count_change(self) -> None:
-        self._changes += 1
-        request = here().request
-        if request is not None:
-            by = self._changes_by = self._changes_by or {}
-            by[request._root] = by.get(request._root, 0) + 1
-
-    def changes(self, root: int) -> int:
-        """How often its data or metadata were changed, but for changes that root request `root` made itself."""
-        return self._changes if self._changes_by is None else self._changes - self._changes_by.get(root, 0)
-
     # pushing data down
 
     def __setitem__(self, key: Any, value: Any) -> None:
@@ -389,8 +302,7 @@ class Slot(SlotData):
             self.setDirty(roi)
         if self.is_input and self.operator is not None:
             self.operator._setInSlot(self, roi, value)
-        for slot in self.downstream_slots:
-            slot._set_in(roi, value)
+        self._each_downstream(Slot._set_in, roi, value)
 
     # lists of slots
 
@@ -444,6 +356,8 @@ class OutputSlot(Slot):
 
 
 def _forget(upstream: "weakref.ref[Slot]", gone: "weakref.ref[Slot]") -> None:
+    """Called by the garbage collector in any thread, beside an edit: so in one step, without another list."""
     slot = upstream()
     if slot is not None:
-        slot._downstream = [ref for ref in slot._downstream if ref is not gone]
+        with suppress(ValueError):
+            slot._downstream.remove(gone)

@@ -9,6 +9,7 @@ workers are given what came out. Both ways call the same functions, so the voxel
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -84,6 +85,10 @@ class StagedOperator(Operator):
         slot = self.inputs[self.stage_input]
         return {slot: SubRegion(slot, start, stop)}
 
+    def measure_bytes(self, roi: SubRegion) -> int:  # noqa: ARG002 - for subclasses
+        """Bytes that `measure` needs for a block, `roi` of the input, beside the arrays of its inputs."""
+        return 0
+
     def merge(self, grid: StageGrid, results: Sequence[Arrays]) -> Arrays:
         """One result of those of all blocks, in their order; each is read when it is asked for."""
         raise NotImplementedError(f"{type(self).__name__} must define merge")
@@ -96,7 +101,7 @@ class StagedOperator(Operator):
 
     def execute(self, slot: Slot, subindex: tuple[int, ...], roi: Any, result: Any) -> Any:
         """`apply`, after the pass and the merge."""
-        grid, merged = self._given or self._merged_now()
+        grid, merged = self._given or self.merged_lazily()
         return self.apply(slot, subindex, roi, result, grid, merged)
 
     def propagateDirty(self, slot: Slot, subindex: tuple[int, ...], roi: Any) -> None:  # noqa: ARG002
@@ -116,7 +121,8 @@ class StagedOperator(Operator):
         shape = tuple(slot.meta.shape)
         return StageGrid(shape, determineBlockShape([max(1, size) for size in shape], _LAZY_BLOCK))
 
-    def _merged_now(self) -> tuple[StageGrid, Arrays]:
+    def merged_lazily(self) -> tuple[StageGrid, Arrays]:
+        """The grid of a pass that is made here, and what was merged; made once, until an input changes."""
         known = self._merged
         if known is not None:
             return known
@@ -128,10 +134,11 @@ class StagedOperator(Operator):
             results: list[Arrays] = [{}] * len(grid)
             with RequestPool() as pool:
                 for index in range(len(grid)):
-                    pool.add(
-                        Request(lambda index=index: results.__setitem__(index, self.measure(grid, index)))
-                    )  # type: ignore[misc]
+                    pool.add(Request(partial(self._measure_into, results, grid, index)))
             known = grid, self.merge(grid, results)
             if generation == self._generation:
                 self._merged = known
             return known
+
+    def _measure_into(self, results: list[Arrays], grid: StageGrid, index: int) -> None:
+        results[index] = self.measure(grid, index)

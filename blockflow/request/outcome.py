@@ -3,10 +3,13 @@
 import sys
 import threading
 from collections.abc import Callable
-from typing import Any, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from blockflow.request.errors import InvalidRequestException
 from blockflow.request.strand import here
+
+if TYPE_CHECKING:
+    from types import TracebackType
 
 __all__ = [
     "ANY",
@@ -46,7 +49,17 @@ class _Unseen:
 class Settled(Generic[T]):
     """The end of a request: its state, its result or exception, and its callbacks."""
 
-    __slots__ = ("_callbacks", "_error", "_lock", "_outcome", "_result", "_state", "_unseen")
+    __slots__ = (
+        "_callbacks",
+        "_cancelled",
+        "_error",
+        "_lock",
+        "_outcome",
+        "_result",
+        "_state",
+        "_trace",
+        "_unseen",
+    )
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -54,6 +67,8 @@ class Settled(Generic[T]):
         self._outcome: str | None = None
         self._result: T | None = None
         self._error: BaseException | None = None
+        self._trace: TracebackType | None = None
+        self._cancelled = False
         self._unseen: _Unseen | None = None
         self._callbacks: list[tuple[str, Callable[[Any], object]]] | None = None
 
@@ -72,7 +87,9 @@ class Settled(Generic[T]):
     def _fail(self, error: BaseException) -> None:
         self._result = None
         self._error = error
-        self._unseen = _Unseen(error)
+        self._trace = error.__traceback__
+        if not self._cancelled:
+            self._unseen = _Unseen(error)
 
     def _raise_error(self) -> None:
         error = self._error
@@ -81,7 +98,7 @@ class Settled(Generic[T]):
                 self._unseen.error = None
                 self._unseen = None
             try:
-                raise error.with_traceback(error.__traceback__)
+                raise error.with_traceback(self._trace)  # without the frames of others who waited
             finally:
                 del error
 

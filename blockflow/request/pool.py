@@ -5,6 +5,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
+from blockflow.request.errors import InvalidRequestException
 from blockflow.request.outcome import CREATED
 from blockflow.request.request import Request
 
@@ -73,6 +74,8 @@ class RequestPool:
         Raises
         ------
         what the first failed request raised
+        InvalidRequestException
+            If the pool was cancelled meanwhile.
         """
         if self._started:
             raise RuntimeError("this pool was waited for or cancelled already; make another one")
@@ -92,6 +95,8 @@ class RequestPool:
                 raise self._error
             finally:
                 self._error = None
+        if self._cancelled:
+            raise InvalidRequestException("this pool was cancelled before all of its requests were done")
 
     def _work(self) -> None:
         queue, active = self._queue, self._active

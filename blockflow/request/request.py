@@ -49,7 +49,6 @@ class Request(Settled[T]):
 
     __slots__ = (
         "__weakref__",
-        "_cancelled",
         "_children",
         "_fn",
         "_kept",
@@ -65,6 +64,7 @@ class Request(Settled[T]):
     )
 
     _pool: ClassVar[ThreadPool] = ThreadPool(default_num_workers())
+    _answers: ClassVar[bool] = False
 
     def __init__(self, fn: Callable[[], T] | None) -> None:
         super().__init__()
@@ -73,7 +73,6 @@ class Request(Settled[T]):
         self._parent = parent
         self._number = next(_numbers)
         self._root: int = self._number if parent is None else parent._root
-        self._cancelled = False
         self._kept = False  # by a thread that waits and is no request: it cannot be told of a cancellation
         self._children: set[Request[Any]] | None = None
         self._waiters: list[tuple[Request[Any] | None, Wakeup]] | None = None
@@ -91,6 +90,7 @@ class Request(Settled[T]):
         request._result = value
         request._outcome = FINISHED
         request._state = SETTLED
+        request._parent = None
         return request
 
     @classmethod
@@ -197,6 +197,7 @@ class Request(Settled[T]):
         if self._outcome is FINISHED:
             return self._result  # type: ignore[return-value]
         self._raise_error()
+        Request.raise_if_cancelled()
         raise InvalidRequestException(f"{self!r} was cancelled, so it has no result; make a new request")
 
     def block(self, timeout: float | None = None) -> None:
@@ -205,6 +206,7 @@ class Request(Settled[T]):
             self._await(timeout)
         self._raise_error()
         if self._outcome is CANCELLED:
+            Request.raise_if_cancelled()
             raise InvalidRequestException(f"{self!r} was cancelled")
 
     def _claim(self) -> bool:
@@ -228,15 +230,16 @@ class Request(Settled[T]):
         if timeout is not None and Request._pool.num_workers:
             self.submit()
         elif self._claim():
-            if self._cancelled or (self._parent is not None and self._parent.cancelled):
-                self._settle(CANCELLED)
-            elif caller is None:
+            if caller is None:
                 self._kept = True
-                self._execute(strand)
             else:
                 self._runner = caller
-                caller._waits_for = self
+                caller._waits_for = self  # from now on it is cancelled with the caller
+            if self._cancelled or (self._parent is not None and self._parent.cancelled):
+                self._settle(CANCELLED)
+            else:
                 self._execute(strand)
+            if caller is not None:
                 caller._waits_for = None
             return
         self._wait_for_other(strand, caller, timeout)
@@ -309,9 +312,14 @@ class Request(Settled[T]):
     def _work(self) -> T:
         return self._fn()  # type: ignore[misc]
 
-    def _is_answering(self) -> bool:
-        """Whether what is done within it is part of an answer of a graph."""
-        return self._parent is not None and self._parent._is_answering()
+    def _is_part_of_answer(self) -> bool:
+        """Whether it was made while a graph answers a request, and is part of the answer."""
+        parent = self._parent
+        while parent is not None:
+            if parent._answers and parent._state < SETTLING:
+                return True
+            parent = parent._parent
+        return False
 
     def _settle(self, outcome: str) -> None:
         """Tell what it came to: first to callbacks, then to those that wait."""
@@ -336,6 +344,9 @@ class Request(Settled[T]):
             self._ticket.clear()
             if self._parent is not None:
                 self._parent._drop_child(self)
+        if self._prefetched:  # that nobody asked for in the end
+            for request in self._prefetched.values():
+                request._cancel()
         self._parent = self._runner = self._children = self._prefetched = None
 
     # cancelling
@@ -350,9 +361,20 @@ class Request(Settled[T]):
         return self._cancelled or (not self._kept and self._is_free() and self._cancel())
 
     def _cancel(self) -> bool:
+        concerned = self._cancel_alone()
+        if concerned is None:
+            return False
+        while concerned:
+            child = concerned.pop()
+            if not child._cancelled and not child._kept and child._is_free():
+                concerned += child._cancel_alone() or ()
+        return True
+
+    def _cancel_alone(self) -> "list[Request[Any]] | None":
+        """Cancel it, if it is not over; the children that may now be cancelled, too."""
         with self._lock:
             if self._state >= SETTLING:
-                return False
+                return None
             self._cancelled = True
             unstarted = self._state in (CREATED, QUEUED)
             if unstarted:
@@ -361,13 +383,11 @@ class Request(Settled[T]):
             running, parked = self._waits_for, self._parked
         if unstarted:
             self._settle(CANCELLED)
-        if running is not None and running._parent is self:
+        if running is not None and running._parent is not None and running._parent._cancelled:
             children.append(running)
-        for child in children:
-            child.cancel()
         if parked is not None:
             parked.put(None)
-        return True
+        return children
 
     def _is_free(self) -> bool:
         parent = self._parent

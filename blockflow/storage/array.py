@@ -91,6 +91,18 @@ class Array:
         return Roi(self.offset, self.spatial_shape * self.voxel_size)
 
     @property
+    def slot_meta(self) -> dict[str, Any]:
+        """What a slot of an operator graph tells of this array, beside shape and dtype."""
+        return {"storage": self.path, **self.metadata.slot_meta()}
+
+    def voxels_of(self, roi: Roi) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Start and stop of what the array has of a ROI, in voxels, all axes; may be empty."""
+        begin, end = self._clip(*self._voxels(roi))
+        slices = self._slices(begin, end)
+        bounds = [one.indices(size)[:2] for one, size in zip(slices, self.shape, strict=True)]
+        return tuple(first for first, _ in bounds), tuple(last for _, last in bounds)
+
+    @property
     def chunks(self) -> tuple[int, ...]:
         return tuple(getattr(self.data, "chunks", self.shape))
 

@@ -94,6 +94,11 @@ def prepare(tasks: Iterable[BlockwiseTask]) -> list[PreparedTask]:
     return prepared
 
 
+def described_outputs(task: BlockwiseTask) -> list[ArraySpec | ResultsSpec]:
+    """What a task would create, as its worker file describes it."""
+    return _load(task).specs
+
+
 def _load(task: BlockwiseTask) -> _Loaded:
     worker_file = load_worker_file(task.worker_file) if task.worker_file else None
     inputs = {name: os.fspath(path) for name, path in task.inputs.items()}
@@ -189,6 +194,7 @@ def _resolve(known: _Loaded, lattice: Lattice | None, upstream: Sequence[Prepare
         given = getattr(task, name)
         return given if given is not None else getattr(worker_file, name, default)
 
+    task = _on_lattice(task, lattice)
     inputs = {name: open_array(path) for name, path in known.inputs.items()}
     outputs = {name: open_array(path) for name, path in known.outputs.items()}
     grid = BlockGrid(
@@ -198,8 +204,9 @@ def _resolve(known: _Loaded, lattice: Lattice | None, upstream: Sequence[Prepare
         choose("fit", default="valid"),
     )
     _check_number(grid)
-    for array in inputs.values():
-        _check_on_voxels(grid, array, grid.read_roi, grid.total_roi)
+    if not hasattr(task.process_function, "recipe_code"):  # else it reads by voxel, whatever its blocks are
+        for array in inputs.values():
+            _check_on_voxels(grid, array, grid.read_roi, grid.total_roi)
     for name, array in outputs.items():
         _check_on_voxels(grid, array, grid.write_roi, grid.writable)
         _check_coverage(grid, name, array)
@@ -226,6 +233,20 @@ def _resolve(known: _Loaded, lattice: Lattice | None, upstream: Sequence[Prepare
         recipe=_recipe(known, grid, lattice, outputs, upstream),
         warnings=_warnings(known, grid),
     )
+
+
+def _on_lattice(task: BlockwiseTask, lattice: Lattice | None) -> BlockwiseTask:
+    """The task with its ROIs on the lattice of the run."""
+    if task.lattice is None or lattice is None or task.lattice == lattice:
+        return task
+    steps = zip(task.lattice.step, lattice.step, strict=True)
+    factor = Coordinate(int(own / common) for own, common in steps)
+
+    def scaled(roi: Roi) -> Roi:
+        return Roi(roi.offset * factor, roi.shape * factor)
+
+    total = None if task.total_roi is None else scaled(task.total_roi)
+    return replace(task, total_roi=total, read_roi=scaled(task.read_roi), write_roi=scaled(task.write_roi))
 
 
 def _checks(given: Any) -> tuple[Check | None, Check | None]:
@@ -388,9 +409,8 @@ def _recipe(
     arguments = {
         key: value for key, value in task.kwargs.items() if key not in {*known.inputs, *known.outputs}
     }
-    function = task.process_function
     return Recipe.of(
-        code=code_of_file(known.worker_file.path) if known.worker_file else code_of_function(function),  # type: ignore[arg-type]
+        code=_code(known),
         files={path.name: digest_of_file(path) for path in known.files},
         arguments={"positional": list(task.args), **arguments},
         inputs={
@@ -412,6 +432,14 @@ def _recipe(
     )
 
 
+def _code(known: _Loaded) -> dict[str, Any]:
+    if known.worker_file is not None:
+        return code_of_file(known.worker_file.path)
+    function: Any = known.task.process_function
+    own = getattr(function, "recipe_code", None)
+    return own() if own is not None else code_of_function(function)
+
+
 def _warnings(known: _Loaded, grid: BlockGrid) -> list[str]:
     warnings = []
     if grid.fit == "valid" and grid.unprocessed:
@@ -420,7 +448,7 @@ def _warnings(known: _Loaded, grid: BlockGrid) -> list[str]:
             f"fit 'valid' leaves {grid.unprocessed} of {math.prod(grid.writable.shape)} lattice points ({share:.1f} %) "
             "unprocessed, where no whole block fits. Use fit 'shrink' to process them"
         )
-    if not known.outputs:
+    if not known.outputs and not hasattr(known.task.process_function, "recipe_code"):
         warnings.append(
             "no outputs are known, so it cannot be checked whether blocks share chunks of an array. Define "
             "arrays(**kwargs) in the worker file, or name the outputs in the config"

@@ -9,6 +9,7 @@ from typing import Any
 from funlib.geometry import Roi
 
 from blockflow.errors import TaskError
+from blockflow.storage import Lattice
 
 __all__ = ["BlockwiseTask", "Check", "in_order"]
 
@@ -43,6 +44,10 @@ class BlockwiseTask:
         Workers at one time; attempts beyond the first; seconds that a block may take (`None`: any time).
     upstream : tuple of BlockwiseTask
         Tasks whose blocks must be done before the blocks here that read where they write.
+    lattice : Lattice, optional
+        That of the ROIs, where it is another than that of all arrays of the run.
+    memory : int, optional
+        Bytes that a worker is projected to hold.
     inputs, outputs : mapping of str to str
         Names and paths of arrays, for a worker file that does not tell by its `arrays` function.
 
@@ -67,6 +72,8 @@ class BlockwiseTask:
     num_workers: int = 1
     max_retries: int = 2
     timeout: float | None = None
+    lattice: Lattice | None = None
+    memory: int | None = None
     upstream: tuple["BlockwiseTask", ...] = ()
     inputs: Mapping[str, str] = field(default_factory=dict)
     outputs: Mapping[str, str] = field(default_factory=dict)

@@ -1,6 +1,6 @@
 """Small operators that the tests of the graph share."""
 
-import itertools
+from itertools import pairwise
 
 import numpy as np
 
@@ -79,6 +79,6 @@ class OpSum(Operator):
 def chain(operators):
     """Connect each operator's Input to the Output of the one before; returns the list."""
     operators = list(operators)
-    for upstream, operator in itertools.pairwise(operators):
+    for upstream, operator in pairwise(operators):
         operator.Input.connect(upstream.Output)
     return operators

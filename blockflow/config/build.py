@@ -21,7 +21,7 @@ from blockflow.config.references import (
 )
 from blockflow.config.schema import RoiConfig
 from blockflow.errors import BlockflowError, ConfigError
-from blockflow.planning import Planned, assemble, describe_output, draft
+from blockflow.planning import Planned, assemble, describe_output, draft, plan_of
 from blockflow.storage import Array, ArraySpec, ResultsSpec, open_array, open_stored, planned_arrays
 from blockflow.tasks import BlockwiseTask, described_outputs, find_worker_file
 
@@ -159,6 +159,7 @@ class _Builder:
                 loaded.run_dir / "stages",
                 num_workers=compute.num_workers,
                 memory=limit,
+                previous=plan_of(loaded.run_dir / "plan.json"),
                 scales=[
                     (array.metadata.voxel_size, array.metadata.offset)
                     for array in others

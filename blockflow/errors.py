@@ -3,6 +3,7 @@
 __all__ = [
     "BlockflowError",
     "ConfigError",
+    "LabelError",
     "OperatorError",
     "PlanError",
     "RoiError",
@@ -35,6 +36,10 @@ class WorkerFileError(TaskError):
 
 class StorageError(BlockflowError, ValueError):
     """An array cannot be opened, created, read or written as asked."""
+
+
+class LabelError(BlockflowError, ValueError):
+    """Labels cannot be made or merged as asked."""
 
 
 class PlanError(BlockflowError, ValueError):

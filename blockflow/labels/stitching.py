@@ -105,6 +105,7 @@ def left_by_block(
     axes: Sequence[int],
     stitch: Stitch,
     context: Sequence[int] | None = None,
+    classes: Labels | None = None,
 ) -> tuple[Labels, dict[str, Labels]]:
     """What a block writes, and what it leaves for the merge.
 
@@ -121,6 +122,8 @@ def left_by_block(
     stitch : Stitch
     context : sequence of int, optional
         For `overlap`, how much wider than the written part the labels are along each of `axes`, both sides together.
+    classes : ndarray, optional
+        The class of each label from 1 on, where that is not its value.
 
     Returns
     -------
@@ -148,7 +151,7 @@ def left_by_block(
         "check": np.int64(check_of(own)),
     }
     if stitch.equal:
-        left["classes"] = values
+        left["classes"] = values if classes is None else classes[values.astype(np.int64) - 1]
     if stitch.rule != "none" and own.size:
         thickness = [1] * len(axes) if context is None or not overlap else context
         left |= faces_of(numbered, axes, thickness)

@@ -6,8 +6,6 @@ blockflow run configs/connected_components.yaml
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from blockflow.labels import connected_components
 
 default_parameters = {"connectivity": None, "multi_label": False, "threshold": None}
@@ -36,8 +34,4 @@ def segment_function(
         image = image > threshold
     axes = [axis for axis, kind in enumerate(input_array.metadata.types) if kind == "space"]
     labels = connected_components(image, connectivity or full(len(axes)), multi_label=multi_label, axes=axes)
-    if not multi_label:
-        return labels
-    from blockflow.labels import first_voxels
-
-    return labels, np.ascontiguousarray(image).ravel()[first_voxels(labels)]
+    return (labels, image) if multi_label else labels

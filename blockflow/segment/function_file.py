@@ -68,7 +68,7 @@ class SegmentFunctionFile:
     def label(
         self, array: Any, block: Any, parameters: Mapping[str, Any], shape: tuple[int, ...]
     ) -> tuple[Labels, Labels | None]:
-        """Call the function for a block; gives the labels and, if it returns them too, the class of each label."""
+        """Call the function for a block; gives the labels and, if it returns one, an image of their classes."""
         returned = self.segment_function(array, block, **parameters)
         classes = None
         if isinstance(returned, tuple) and len(returned) == 2:
@@ -77,6 +77,11 @@ class SegmentFunctionFile:
             found = getattr(returned, "dtype", type(returned).__name__)
             raise WorkerFileError(
                 f"{self.path}: segment_function must return an array of uint64 labels, not {found}"
+            )
+        if classes is not None and np.shape(classes) != shape:
+            raise WorkerFileError(
+                f"{self.path}: segment_function returned classes of shape {np.shape(classes)} for labels of shape "
+                f"{shape}"
             )
         if returned.shape != shape:
             raise WorkerFileError(

@@ -10,7 +10,7 @@ import numpy as np
 
 import blockflow.labels
 from blockflow.errors import LabelError
-from blockflow.labels import Stitch, left_by_block, lookup, merge_blocks
+from blockflow.labels import Stitch, left_by_block, lookup, merge_blocks, own_labels
 from blockflow.labels.stitching import check_of
 from blockflow.segment.function_file import Labels, SegmentFunctionFile, load_function_file
 from blockflow.storage import Array, BlockResults, open_array, open_results
@@ -77,18 +77,28 @@ class BlockLabeller:
     def __getstate__(self) -> dict[str, Any]:
         return {name: self.__dict__[name] for name in self.__dataclass_fields__}
 
-    def label(self, block: Any) -> tuple[Labels, dict[str, Labels]]:
-        """The block's own labels where the output is, and what it leaves for the merge."""
-        target = self.target
-        shape = target.shape_of(block.read_roi)
-        labels, classes = self.file.label(self.source, block, self.parameters, shape)
-        begin, end = target.voxels_of(block.write_roi)
-        corner = target.corner_of(block.read_roi)
-        written = tuple(
+    def own(self, block: Any) -> Labels:
+        """The block's own labels, where the output is."""
+        labels, _ = self._label(block)
+        return own_labels(labels, self._written(block), self.stitch)[0]
+
+    def left(self, block: Any) -> tuple[Labels, dict[str, Labels]]:
+        """The block's own labels, where the output is, and what it leaves for the merge."""
+        labels, classes = self._label(block)
+        begin, _ = self.target.voxels_of(block.write_roi)
+        axes = spatial_axes(self.target)
+        return left_by_block(labels, self._written(block), begin, axes, self.stitch, self.context, classes)
+
+    def _label(self, block: Any) -> tuple[Labels, Labels | None]:
+        return self.file.label(self.source, block, self.parameters, self.target.shape_of(block.read_roi))
+
+    def _written(self, block: Any) -> tuple[slice, ...]:
+        begin, end = self.target.voxels_of(block.write_roi)
+        corner = self.target.corner_of(block.read_roi)
+        return tuple(
             slice(low - at, high - at) if high > low else slice(0, 0)
             for low, high, at in zip(begin, end, corner, strict=True)
         )
-        return left_by_block(labels, written, begin, spatial_axes(target), self.stitch, self.context, classes)
 
 
 def spatial_axes(array: Array) -> tuple[int, ...]:
@@ -119,7 +129,7 @@ class SegmentBlocks:
         return {name: self.__dict__[name] for name in self.__dataclass_fields__}
 
     def __call__(self, block: Any) -> None:
-        own, left = self.labeller.label(block)
+        own, left = self.labeller.left(block)
         if self._labels is not None:
             self._labels[block.write_roi.intersect(self._labels.roi)] = own if own.size else 0
         self._results.write(self._results.index_of(block.write_roi.begin), **left)
@@ -194,7 +204,7 @@ class NumberBlocks:
         if roi.empty:
             own = np.zeros(0, np.uint32)
         elif self._labels is None:
-            own, _ = self.labeller.label(block)
+            own = self.labeller.own(block)
         else:
             own = self._labels[roi]
         if own.size and int(self._results.read(index, "check")["check"]) != check_of(own):

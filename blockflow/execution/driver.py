@@ -13,9 +13,9 @@ from typing import Any, Self
 
 import numpy as np
 
-from blockflow.compute import ComputeContext
-from blockflow.errors import BlockflowError, RunDirectoryError, StorageError
-from blockflow.execution.assignment import Assignment, Calls
+from blockflow.compute import ComputeContext, create_compute_context
+from blockflow.errors import BlockflowError, ComputeError, RunDirectoryError, StorageError
+from blockflow.execution.assignment import Assignment, Calls, workers_of
 from blockflow.execution.engine import EnginePanicError, build_pipeline, build_task, serve, serve_in_process
 from blockflow.execution.events import EventLog
 from blockflow.execution.failures import FailureLog, FailureRecord
@@ -86,6 +86,8 @@ def run_prepared(
         If the run cannot begin; then no voxel has been written.
     """
     progress = progress or Silent()
+    for task in prepared:
+        compute.of_task(workers_of(run_dir.absolute(), task.name, task.task.num_workers, task.task.memory))
     with (
         _explained(run_dir),
         RunDirectory.begin(run_dir, name, config, origin) as run,
@@ -128,6 +130,9 @@ def _run(
 ) -> Outcome:
     events = EventLog(run.events("driver"))
     events.write("run started", tasks=[task.name for task in prepared])
+    if run.about["compute"] is not None:
+        _end_leftovers(run, create_compute_context(run.about["compute"]), progress)
+    run.about["compute"] = compute.to_json()
     trackings: dict[str, TrackingPlan] = {}
     for task in prepared:
         upstream = [trackings[before.name] for before in task.task.upstream]
@@ -159,6 +164,8 @@ def _run(
         except EnginePanicError as error:
             write_aside(run.stop_file, b"now")
             problems.append(str(error))
+        finally:
+            _end_leftovers(run, compute, progress)
     for path in written:
         try:
             note_session(open_stored(path, "r+"), f"{run.session} ended")
@@ -183,6 +190,16 @@ def _run(
     }
     run.save()
     return outcome
+
+
+def _end_leftovers(run: RunDirectory, compute: ComputeContext, progress: Progress) -> None:
+    """End the workers of this run that no supervisor looks after, since it was killed."""
+    try:
+        ended = compute.end_leftovers(run.path)
+    except ComputeError as error:
+        ended = f"it cannot be seen whether workers are left somewhere: {error}"
+    if ended is not None:
+        progress.note(ended)
 
 
 def _keep_failed(
@@ -260,7 +277,8 @@ def _assign(
     """Write down for each task what its supervisor and its workers must know."""
     import cloudpickle
 
-    shared = num_workers if len(prepared) > 1 and compute.distribute_workers else None
+    shares = len(prepared) > 1 and compute.distribute_workers and compute.shares_locks
+    shared = num_workers if shares else None
     dealt = 0
     for task in prepared:
         directory, tracking = run.task(task.name), trackings[task.name]
@@ -283,6 +301,7 @@ def _assign(
             num_workers=task.task.num_workers,
             max_retries=task.task.max_retries,
             timeout=task.task.timeout,
+            memory=task.task.memory,
             blocks=task.grid.number_of_blocks,
             to_do=tracking.to_do,
             store=str(tracking.store),

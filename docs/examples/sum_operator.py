@@ -1,6 +1,6 @@
 """An operator of two inputs, connected, asked in three ways, and changed."""
 
-import numpy
+import numpy as np
 
 from blockflow.graph import InputSlot, Operator, OutputSlot
 from blockflow.request import RequestPool
@@ -31,23 +31,23 @@ class SumOperator(Operator):
 def main():
     op1, op2 = SumOperator(), SumOperator()
     op2.inputA.connect(op1.output)
-    op1.inputA.setValue(numpy.zeros((10, 20)))
-    op1.inputB.setValue(numpy.ones((10, 20)))
-    op2.inputB.setValue(numpy.full((10, 20), 5.0))
+    op1.inputA.setValue(np.zeros((10, 20)))
+    op1.inputB.setValue(np.ones((10, 20)))
+    op2.inputB.setValue(np.full((10, 20), 5.0))
     print(op2.graph.draw())
 
     print("a slicing:", op2.output[0:10, 0:20].wait().sum())
     print("start and stop:", op2.output(start=(0, 0), stop=(2, 20)).wait().sum())
 
     # block by block, into an array that is there already
-    volume = numpy.empty(op2.output.shape, op2.output.dtype)
+    volume = np.empty(op2.output.shape, op2.output.dtype)
     with RequestPool() as pool:
         for start, stop in getIntersectingRois(op2.output.shape, (4, 8), ((0, 0), op2.output.shape)):
             pool.add(op2.output(start, stop).writeInto(volume[roiToSlice(start, stop)]))
     print("block by block:", volume.sum())
 
     op2.output.notifyDirty(lambda slot, roi: print("dirty:", roi))
-    op1.inputB.setValue(numpy.full((10, 20), 2.0))
+    op1.inputB.setValue(np.full((10, 20), 2.0))
     print("after the change:", op2.output[:].wait().sum())
 
 

@@ -8,10 +8,11 @@ import numpy as np
 import zarr
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from planned_runs import planned_here, run_here
 
 from blockflow import neighbourhood, pointwise
 from blockflow.graph import InputSlot, Operator, OutputSlot
-from blockflow.operators.arithmetic import OpAdd, OpSubtract
+from blockflow.operators.arithmetic import OpSubtract
 from blockflow.operators.normalising import OpNormalizeMinMax
 from blockflow.operators.placing import OpCrop, OpTranspose
 from blockflow.operators.resampling import OpDownsample, OpUpsample
@@ -20,7 +21,6 @@ from blockflow.operators.thresholding import OpThreshold
 from blockflow.planning import Target
 from blockflow.storage import ArraySpec, open_array
 from blockflow.storage.metadata import VolumeMetadata
-from planned_runs import planned_here, run_here
 
 
 @pointwise
@@ -109,7 +109,7 @@ def volumes(draw):
     chunks = tuple(draw(st.integers(1, size)) for size in shape)
     scale = draw(st.sampled_from([1, 4, 0.5, 1.2]))
     metadata = VolumeMetadata(
-        voxel_size=tuple(scale * (axis + 1) for axis in range(dims)),
+        voxel_size=tuple(round(scale * (axis + 1), 6) for axis in range(dims)),
         offset=tuple(draw(st.sampled_from([0, 8, 3.5])) for _ in range(dims)),
         units=("nm",) * dims,
         axis_names=tuple("zyx"[-dims:]),
@@ -154,19 +154,16 @@ def check(slots, prepared):
         assert array.dtype == expected.dtype
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(volumes(), st.lists(st.sampled_from(KINDS), min_size=1, max_size=4), st.data())
 def test_a_chain_equals_the_lazy_request(volume, kinds, values):
     """Chains of any operators, whatever the blocks are, give the voxels of the lazy whole."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        slot: object = None
-        operators = []
+        first = doubled()
+        first.image.setValue(stored(folder, volume))
+        operators, slot = [first], first.Output
         for kind in kinds:
-            if slot is None:
-                first = doubled()
-                first.image.setValue(stored(folder, volume))
-                operators, slot = [first], first.Output
             if kind in ("smooth", "told") and np.dtype(slot.meta.dtype).kind == "b":
                 continue
             operators.append(chained(kind, slot, values))
@@ -195,9 +192,8 @@ def test_a_diamond_with_a_stage_and_two_resolutions_equals_the_lazy_request(volu
         smooth.Input.setValue(stored(folder, volume))
         wide.Input.connect(smooth.Output)
         wide.sigma.setValue(values.draw(st.sampled_from([0.8, 1.5])))
-        first, second = list(edges.data_inputs()) or list(edges.inputs.values())[:2]
-        first.connect(smooth.Output)
-        second.connect(wide.Output)
+        for taken, source in zip(list(edges.inputs.values())[:2], (smooth.Output, wide.Output)):
+            taken.connect(source)
         norm.Input.connect(edges.Output)
         mask.Input.connect(norm.Output)
         mask.threshold.setValue(0.5)
@@ -208,4 +204,3 @@ def test_a_diamond_with_a_stage_and_two_resolutions_equals_the_lazy_request(volu
         if values.draw(st.booleans()):
             slots[smooth.Output] = Target(str(folder / "smooth.zarr"))
         check(slots, run_here(planned_here(slots, folder / "work", num_workers=2)))
-        assert OpAdd  # keeps the family imported as one

@@ -141,8 +141,12 @@ class OpBlockwiseFilesetWriter(ArrayOperator):
         return MetaDict(shape=(1,), dtype=object)
 
     def dirtied(self, slot: Slot, subindex: tuple[int, ...], roi: SubRegion) -> Region | None:
-        """All of it."""
-        return (0,), (1,)
+        """It has no regions."""
+        return None
+
+    def propagateDirty(self, slot: Slot, subindex: tuple[int, ...], roi: Any) -> None:
+        """All is to be written again."""
+        self.Output.setDirty()
 
     def execute(self, slot: Slot, subindex: tuple[int, ...], roi: Any, result: Any) -> bool:
         """Write all blocks."""

@@ -2,6 +2,7 @@
 
 __all__ = [
     "BlockflowError",
+    "ComputeError",
     "ConfigError",
     "OperatorError",
     "PlanError",
@@ -23,6 +24,10 @@ class ConfigError(BlockflowError, ValueError):
 
 class RoiError(BlockflowError, ValueError):
     """A region of voxels is none, or lies where it must not."""
+
+
+class ComputeError(BlockflowError, RuntimeError):
+    """Workers cannot be started where they are to run."""
 
 
 class TaskError(BlockflowError, ValueError):

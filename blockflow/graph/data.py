@@ -10,7 +10,7 @@ from blockflow.graph.requests import RoiRequest
 from blockflow.graph.signals import SlotSignals
 from blockflow.roi import RoiError, sliceToRoi
 from blockflow.rtype import Roi, SubRegion
-from blockflow.stype import SlotType
+from blockflow.stype import Opaque, SlotType
 
 if TYPE_CHECKING:
     from blockflow.graph.operator import Operator
@@ -184,7 +184,7 @@ class SlotData(SlotSignals):
         data = self.get(self._everything()).wait()
         if isinstance(data, np.ndarray):
             return data[0] if data.shape == (1,) else data
-        return data[0] if isinstance(data, list) else data
+        return data[0] if isinstance(data, list) and not isinstance(source.stype, Opaque) else data
 
     def _refuse_unready(self) -> None:
         if self.level:

@@ -19,43 +19,81 @@ if TYPE_CHECKING:
         OpPower,
         OpSubtract,
     )
+    from blockflow.operators.block_store import cache_budget, cached_bytes, set_cache_budget
+    from blockflow.operators.blocked_caching import OpBlockedArrayCache
     from blockflow.operators.functions import neighbourhood, operator_from, pointwise
     from blockflow.operators.normalising import OpNormalizeMinMax
+    from blockflow.operators.piping import (
+        OpArrayPiper,
+        OpMetadataInjector,
+        OpMetadataSelector,
+        OpSplitRequestsBlockwise,
+        OpSubRegion,
+    )
     from blockflow.operators.placing import OpCrop, OpTranspose
+    from blockflow.operators.reordering import OpReorderAxes
     from blockflow.operators.resampling import OpDownsample, OpUpsample
+    from blockflow.operators.single_values import OpPrecomputedInput, OpValueCache
+    from blockflow.operators.sliced_caching import OpSlicedBlockedArrayCache
     from blockflow.operators.smoothing import OpGaussianSmoothing
+    from blockflow.operators.stacking import (
+        OpMultiArraySlicer,
+        OpMultiArraySlicer2,
+        OpMultiArrayStacker,
+        OpSingleChannelSelector,
+    )
     from blockflow.operators.thresholding import OpThreshold
+    from blockflow.operators.unblocked_caching import OpUnblockedArrayCache
 
 __all__ = [
     "OPERATORS",
     "OpAbsoluteDifference",
     "OpAdd",
+    "OpArrayPiper",
+    "OpBlockedArrayCache",
     "OpCrop",
     "OpDivide",
     "OpDownsample",
     "OpFloorDivide",
     "OpGaussianSmoothing",
     "OpMaximum",
+    "OpMetadataInjector",
+    "OpMetadataSelector",
     "OpMinimum",
     "OpModulo",
+    "OpMultiArraySlicer",
+    "OpMultiArraySlicer2",
+    "OpMultiArrayStacker",
     "OpMultiply",
     "OpNormalizeMinMax",
     "OpPower",
+    "OpPrecomputedInput",
+    "OpReorderAxes",
+    "OpSingleChannelSelector",
+    "OpSlicedBlockedArrayCache",
+    "OpSplitRequestsBlockwise",
+    "OpSubRegion",
     "OpSubtract",
     "OpThreshold",
     "OpTranspose",
+    "OpUnblockedArrayCache",
     "OpUpsample",
+    "OpValueCache",
     "Parameter",
+    "cache_budget",
+    "cached_bytes",
     "configure",
     "neighbourhood",
     "operator_from",
     "operator_names",
     "pointwise",
     "resolve_operator",
+    "set_cache_budget",
 ]
 
 __getattr__ = lazy_names(
     __name__,
     OPERATORS
-    | dict.fromkeys(("neighbourhood", "operator_from", "pointwise"), "blockflow.operators.functions"),
+    | dict.fromkeys(("neighbourhood", "operator_from", "pointwise"), "blockflow.operators.functions")
+    | dict.fromkeys(("cache_budget", "cached_bytes", "set_cache_budget"), "blockflow.operators.block_store"),
 )

@@ -27,11 +27,29 @@ _FAMILIES: dict[str, tuple[str, ...]] = {
         "OpPower",
         "OpSubtract",
     ),
+    "blocked_caching": ("OpBlockedArrayCache",),
     "normalising": ("OpNormalizeMinMax",),
+    "piping": (
+        "OpArrayPiper",
+        "OpMetadataInjector",
+        "OpMetadataSelector",
+        "OpSplitRequestsBlockwise",
+        "OpSubRegion",
+    ),
     "placing": ("OpCrop", "OpTranspose"),
+    "reordering": ("OpReorderAxes",),
     "resampling": ("OpDownsample", "OpUpsample"),
+    "single_values": ("OpPrecomputedInput", "OpValueCache"),
+    "sliced_caching": ("OpSlicedBlockedArrayCache",),
     "smoothing": ("OpGaussianSmoothing",),
+    "stacking": (
+        "OpMultiArraySlicer",
+        "OpMultiArraySlicer2",
+        "OpMultiArrayStacker",
+        "OpSingleChannelSelector",
+    ),
     "thresholding": ("OpThreshold",),
+    "unblocked_caching": ("OpUnblockedArrayCache",),
 }
 
 #: the module of each ready-made operator, by the name of its class

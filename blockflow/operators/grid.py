@@ -15,7 +15,7 @@ from blockflow.graph import MetaDict
 from blockflow.storage.lattice import exact
 from blockflow.storage.metadata import VolumeMetadata
 
-__all__ = ["AxisFrom", "carried", "named_axes", "regridded", "volume_of"]
+__all__ = ["AxisFrom", "carried", "channel_axis", "named_axes", "regridded", "volume_of"]
 
 #: what a value or a cost is said of, which no operator that computes passes on
 _OF_VALUES = (
@@ -36,12 +36,14 @@ class AxisFrom:
     """Where an axis of an output comes from.
 
     `axis` is the input's, `scale` the input voxels that one output voxel spans, and `start` the place in input
-    voxels where the first output voxel begins.
+    voxels where the first output voxel begins. An axis of channels that the input does not have has a `name` in
+    place of them.
     """
 
-    axis: int
+    axis: int | None
     scale: Fraction = Fraction(1)
     start: Fraction = Fraction(0)
+    name: str = ""
 
 
 def carried(meta: MetaDict, **changes: Any) -> MetaDict:
@@ -70,28 +72,27 @@ def regridded(meta: MetaDict, axes: Sequence[AxisFrom], shape: tuple[int, ...], 
     result = carried(meta, shape=shape)
     for name in ("ideal_blockshape", "max_blockshape"):
         result.pop(name, None)
-    kept = [one.axis for one in axes]
     if meta.axistags is not None:
-        result.axistags = _tags([meta.getAxisKeys()[axis] for axis in kept])
-    for name in ("axis_names", "types"):
-        if meta.get(name) is not None:
-            result[name] = tuple(meta[name][axis] for axis in kept)
-    if all(meta.get(name) is None for name in _PHYSICAL):
+        keys = meta.getAxisKeys()
+        result.axistags = _tags([one.name if one.axis is None else keys[one.axis] for one in axes])
+    if all(meta.get(name) is None for name in (*_PHYSICAL, "axis_names", "types")):
         return result
     volume = volume_of(meta, where)
+    result.axis_names = tuple(one.name if one.axis is None else volume.axis_names[one.axis] for one in axes)
+    result.types = tuple("channel" if one.axis is None else volume.types[one.axis] for one in axes)
+    if all(meta.get(name) is None for name in _PHYSICAL):
+        return result
     place = {axis: index for index, axis in enumerate(volume.spatial_axes)}
-    spatial = [one for one in axes if one.axis in place]
-    steps = [exact(volume.voxel_size[place[one.axis]]) for one in spatial]
+    spatial = [(one, place[one.axis]) for one in axes if one.axis in place]
+    steps = [exact(volume.voxel_size[at]) for _, at in spatial]
     result.voxel_size = tuple(
-        _number(abs(one.scale) * step) for one, step in zip(spatial, steps, strict=True)
+        _number(one.scale * step) for (one, _), step in zip(spatial, steps, strict=True)
     )
     result.offset = tuple(
-        _number(exact(volume.offset[place[one.axis]]) + one.start * step)
-        for one, step in zip(spatial, steps, strict=True)
+        _number(exact(volume.offset[at]) + one.start * step)
+        for (one, at), step in zip(spatial, steps, strict=True)
     )
-    result.units = tuple(volume.units[place[one.axis]] for one in spatial)
-    result.axis_names = tuple(volume.axis_names[axis] for axis in kept)
-    result.types = tuple(volume.types[axis] for axis in kept)
+    result.units = tuple(volume.units[at] for _, at in spatial)
     return result
 
 
@@ -136,6 +137,23 @@ def _axis(one: int | str, names: Sequence[str], dims: int, where: str) -> int:
     if not -dims <= one < dims:
         raise OperatorError(f"{where}: there is no axis {one}; there are {dims}")
     return one % dims
+
+
+def channel_axis(meta: MetaDict, where: str) -> int:
+    """The axis of channels: the only one that the metadata name as such; the last, where they name none.
+
+    OperatorError if they name several.
+    """
+    if all(meta.get(name) is None for name in (*_PHYSICAL, "axis_names", "types", "axistags")):
+        return len(meta.shape) - 1
+    volume = volume_of(meta, where)
+    channels = [axis for axis, kind in enumerate(volume.types) if kind not in ("space", "time")]
+    if len(channels) != 1:
+        raise OperatorError(
+            f"{where} has {len(channels)} channel axes (its axes are {', '.join(volume.axis_names)}); one is needed. "
+            "A channel's name ends in '^', or its type is 'channel'"
+        )
+    return channels[0]
 
 
 def same_grid(metas: Mapping[str, MetaDict]) -> None:

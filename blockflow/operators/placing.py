@@ -1,5 +1,6 @@
 """The same voxels at other places: crop, transpose."""
 
+from abc import abstractmethod
 from fractions import Fraction
 from typing import Any
 
@@ -10,42 +11,17 @@ from blockflow.operators.grid import AxisFrom, named_axes, regridded
 from blockflow.operators.parameters import Parameter, each, or_none, whole
 from blockflow.rtype import SubRegion
 
-__all__ = ["OpCrop", "OpTranspose"]
+__all__ = ["Cropping", "OpCrop", "OpTranspose"]
 
 
-class OpCrop(MappedOperator):
-    """A part of the input: voxels `start` to `stop`, `stop` not included. The offset moves with it.
-
-    Negative numbers count from the end, as in slicings of numpy; None, or a parameter that is not given, is the
-    border of the array.
-    """
-
-    start = Parameter(None, each(or_none(whole)), "first voxel of each axis; default 0", optional=True)
-    stop = Parameter(
-        None, each(or_none(whole)), "voxel after the last of each axis; default the end", optional=True
-    )
+class Cropping(MappedOperator):
+    """A part of the input; `bounds` says which one. The offset moves with it."""
 
     parallel_inputs = False
 
+    @abstractmethod
     def bounds(self) -> Region:
-        """Start and stop as voxels from 0."""
-        shape = self.Input.meta.shape
-        starts, stops = (
-            self._per_axis(slot.value, slot.path, len(shape)) for slot in (self.start, self.stop)
-        )
-        parts = [slice(a, b).indices(size) for a, b, size in zip(starts, stops, shape, strict=True)]
-        start, stop = [part[0] for part in parts], [part[1] for part in parts]
-        if any(a >= b for a, b in zip(start, stop, strict=True)):
-            raise OperatorError(
-                f"{self.name}: start {list(starts)} and stop {list(stops)} leave nothing of the shape {shape}"
-            )
-        return start, stop
-
-    def _per_axis(self, value: Any, where: str, dims: int) -> tuple[int | None, ...]:
-        values = value if isinstance(value, tuple) else (value,) * dims
-        if len(values) != dims:
-            raise OperatorError(f"{where} is {list(values)}; give one number for each of the {dims} axes")
-        return values
+        """Start and stop, as voxels of the input from 0. OperatorError if they leave nothing."""
 
     def describe(self) -> MetaDict:
         """The shape of the part; the offset is moved by `start` voxels."""
@@ -73,6 +49,39 @@ class OpCrop(MappedOperator):
     def execute(self, slot: Slot, subindex: tuple[int, ...], roi: SubRegion, result: Array) -> Any:
         """The input's voxels, straight into the result."""
         return self.Input.get(SubRegion(self.Input, *self.source(roi))).writeInto(result).wait()
+
+
+class OpCrop(Cropping):
+    """A part of the input: voxels `start` to `stop`, `stop` not included. The offset moves with it.
+
+    Negative numbers count from the end, as in slicings of numpy; None, or a parameter that is not given, is the
+    border of the array.
+    """
+
+    start = Parameter(None, each(or_none(whole)), "first voxel of each axis; default 0", optional=True)
+    stop = Parameter(
+        None, each(or_none(whole)), "voxel after the last of each axis; default the end", optional=True
+    )
+
+    def bounds(self) -> Region:
+        """Start and stop as voxels from 0."""
+        shape = self.Input.meta.shape
+        starts, stops = (
+            self._per_axis(slot.value, slot.path, len(shape)) for slot in (self.start, self.stop)
+        )
+        parts = [slice(a, b).indices(size) for a, b, size in zip(starts, stops, shape, strict=True)]
+        start, stop = [part[0] for part in parts], [part[1] for part in parts]
+        if any(a >= b for a, b in zip(start, stop, strict=True)):
+            raise OperatorError(
+                f"{self.name}: start {list(starts)} and stop {list(stops)} leave nothing of the shape {shape}"
+            )
+        return start, stop
+
+    def _per_axis(self, value: Any, where: str, dims: int) -> tuple[int | None, ...]:
+        values = value if isinstance(value, tuple) else (value,) * dims
+        if len(values) != dims:
+            raise OperatorError(f"{where} is {list(values)}; give one number for each of the {dims} axes")
+        return values
 
 
 class OpTranspose(MappedOperator):

@@ -40,7 +40,7 @@ class Choice:
 
 
 def choose_block_shape(
-    part: Part, unit: Coordinate, num_workers: int, memory: int | None, wanted: Coordinate | None = None
+    part: Part, unit: Coordinate, num_workers: int, memory: int, wanted: Coordinate | None = None
 ) -> Choice:
     """The block shape for a part of a graph, in lattice units.
 
@@ -50,7 +50,7 @@ def choose_block_shape(
     unit : Coordinate
         Blocks are multiples of it, or all of an axis.
     num_workers : int
-    memory : int, optional
+    memory : int
         Bytes that a worker may hold beyond its start.
     wanted : Coordinate, optional
         The shape to use if it can be.
@@ -69,7 +69,7 @@ def choose_block_shape(
         return Choice(shape, blocks, cost, _seconds(cost, blocks, extent, shape, num_workers))
 
     def fits(choice: Choice) -> bool:
-        return memory is None or choice.cost.memory <= memory
+        return choice.cost.memory <= memory
 
     if wanted is not None:
         return _check_wanted(part, unit, extent, weigh(_clip(wanted, extent)), fits, memory)
@@ -78,7 +78,7 @@ def choose_block_shape(
         raise PlanError(
             f"{part.name}: even its smallest block, {_voxels(part, unit)} voxels, needs "
             f"{format_bytes(smallest.cost.memory)} beyond the worker's start, and there are "
-            f"{format_bytes(memory or 0)}. Give more memory, or smaller chunks"
+            f"{format_bytes(memory)}. Give more memory, or smaller chunks"
         )
     return _climb(smallest, unit, extent, weigh, fits, num_workers)
 
@@ -123,12 +123,13 @@ def _ladder(extent: int, unit: int) -> Iterator[tuple[int, int]]:
 
 
 def _seconds(cost: BlockCost, blocks: int, extent: Coordinate, shape: Coordinate, num_workers: int) -> float:
-    """What all blocks take, by the model, where smaller blocks at the border cost less in proportion."""
+    """What all blocks take, by the model: those at the end are smaller, and none is done by two workers."""
     whole: float = math.prod(size / edge for size, edge in zip(extent, shape, strict=True))
+    full: int = math.prod(size // edge for size, edge in zip(extent, shape, strict=True))
     each = _PER_BYTE_READ * cost.bytes_read + _PER_BYTE_WRITTEN * cost.bytes_written + _PER_WORK * cost.work
-    rounds = -(-blocks // num_workers)
-    idle = rounds * num_workers / blocks
-    return (_PER_BLOCK * blocks + each * whole) * idle / num_workers
+    evenly: float = (_PER_BLOCK * blocks + each * whole) / num_workers
+    rounds: float = -(-full // num_workers) * (_PER_BLOCK + each)
+    return max(evenly, rounds)
 
 
 def inner_block(roi: Roi, shape: Coordinate) -> Roi:
@@ -151,7 +152,7 @@ def _check_wanted(
     extent: Coordinate,
     choice: Choice,
     fits: Callable[[Choice], bool],
-    memory: int | None,
+    memory: int,
 ) -> Choice:
     shape = choice.shape
     if any(size % edge and size != most for size, edge, most in zip(shape, unit, extent, strict=True)):
@@ -167,7 +168,7 @@ def _check_wanted(
     if not fits(choice):
         raise PlanError(
             f"{part.name}: blocks of {_voxels(part, shape)} voxels need {format_bytes(choice.cost.memory)} beyond the "
-            f"worker's start, and there are {format_bytes(memory or 0)}. Give a smaller block_shape, or auto"
+            f"worker's start, and there are {format_bytes(memory)}. Give a smaller block_shape, or auto"
         )
     return choice
 

@@ -2,7 +2,9 @@
 
 __all__ = [
     "BlockflowError",
+    "ComputeError",
     "ConfigError",
+    "LabelError",
     "OperatorError",
     "PlanError",
     "RoiError",
@@ -25,6 +27,10 @@ class RoiError(BlockflowError, ValueError):
     """A region of voxels is none, or lies where it must not."""
 
 
+class ComputeError(BlockflowError, RuntimeError):
+    """Workers cannot be started where they are to run."""
+
+
 class TaskError(BlockflowError, ValueError):
     """A task cannot run as it is described."""
 
@@ -35,6 +41,10 @@ class WorkerFileError(TaskError):
 
 class StorageError(BlockflowError, ValueError):
     """An array cannot be opened, created, read or written as asked."""
+
+
+class LabelError(BlockflowError, ValueError):
+    """Labels cannot be made or merged as asked."""
 
 
 class PlanError(BlockflowError, ValueError):

@@ -1,5 +1,7 @@
 """Small operators that the tests of the graph share."""
 
+from itertools import pairwise
+
 import numpy as np
 
 from blockflow.graph import InputSlot, Operator, OutputSlot
@@ -77,6 +79,6 @@ class OpSum(Operator):
 def chain(operators):
     """Connect each operator's Input to the Output of the one before; returns the list."""
     operators = list(operators)
-    for upstream, operator in zip(operators, operators[1:]):
+    for upstream, operator in pairwise(operators):
         operator.Input.connect(upstream.Output)
     return operators

@@ -145,9 +145,10 @@ def test_a_comparison_is_true_if_it_is_for_all_elements(one, other):
     """`assert a >= b` holds for all elements or fails; `!=` is true if any element differs."""
     a = TinyVector(one)
     if len(one) != len(other):
-        assert not a == other
+        equal = a == other
+        assert not equal
         assert a != other
-        with pytest.raises(RoiError, match="has 3 elements|has 2 elements"):
+        with pytest.raises(RoiError, match=r"has [23] elements"):
             _ = a >= other
         return
     assert bool(a >= other) == all(x >= y for x, y in zip(one, other))

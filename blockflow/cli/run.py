@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from blockflow.execution.failures import FailureRecord
 
-__all__ = ["command", "run_config"]
+__all__ = ["command", "describe_config", "run_config"]
 
 DONE, SOME_FAILED, INTERRUPTED = 0, 1, 130
 
@@ -27,13 +27,34 @@ DONE, SOME_FAILED, INTERRUPTED = 0, 1, 130
     help="Override a value of the config, as in --set compute.num_workers=8. May be given several times.",
 )
 @click.option("--quiet", is_flag=True, help="No progress, only the summary.")
-def command(config: Path, overrides: tuple[str, ...], quiet: bool) -> int:  # noqa: FBT001
+@click.option("--dry-run", is_flag=True, help="Only say how the workers would be started.")
+def command(config: Path, overrides: tuple[str, ...], quiet: bool, dry_run: bool) -> int:  # noqa: FBT001
     """Run CONFIG to its end, or go on with the run that it began.
 
     Blocks that are done by the same recipe are skipped. Exit status: 0 all blocks are done, 1 some are not,
     2 the config or the usage is wrong, 130 interrupted.
     """
+    if dry_run:
+        return describe_config(config, overrides)
     return run_config(config, overrides, quiet=quiet)
+
+
+def describe_config(config: Path, overrides: "Sequence[str]") -> int:
+    """Say what a run would start for each task, and start nothing."""
+    from blockflow.compute import create_compute_context
+    from blockflow.config import build_tasks, load_config
+    from blockflow.execution.assignment import workers_of
+    from blockflow.tasks import prepare
+
+    loaded = load_config(config, overrides)
+    compute = create_compute_context(loaded.config.compute.spec())
+    for prepared in prepare(build_tasks(loaded)):
+        task, blocks = prepared.task, prepared.grid.number_of_blocks
+        most = min(task.num_workers, blocks)
+        workers = workers_of(loaded.run_dir.absolute(), task.name, most, task.memory)
+        click.echo(f"# task {task.name}: {blocks} blocks, at most {most} workers at one time")
+        click.echo(compute.describe(workers))
+    return DONE
 
 
 def run_config(
@@ -57,7 +78,7 @@ def run_config(
         prepare(built.tasks),
         loaded.run_dir,
         name=loaded.name,
-        compute=create_compute_context({"context": compute.context, "memory": compute.memory}),
+        compute=create_compute_context(compute.spec()),
         num_workers=compute.num_workers,
         config=loaded.text,
         plan=built.planned.plan.to_json() if built.planned is not None else None,

@@ -1,15 +1,34 @@
-"""Where workers run: in this process, on this machine, and how worker files hand over a command."""
+"""Where workers run: in this process, on this machine, on a cluster; and how worker files hand over a command."""
 
 from blockflow.compute.choice import create_compute_context, current
-from blockflow.compute.context import ComputeContext, WorkerHandle, run_commands_with
+from blockflow.compute.context import (
+    DOOR,
+    ENDS_AT,
+    JOB,
+    MEMORY,
+    ComputeContext,
+    WorkerHandle,
+    WorkerOrder,
+    WorkersOf,
+    run_commands_with,
+)
 from blockflow.compute.local import LocalContext
 from blockflow.compute.serial import SerialContext
+from blockflow.compute.slurm import SlurmContext, SrunContext
 
 __all__ = [
+    "DOOR",
+    "ENDS_AT",
+    "JOB",
+    "MEMORY",
     "ComputeContext",
     "LocalContext",
     "SerialContext",
+    "SlurmContext",
+    "SrunContext",
     "WorkerHandle",
+    "WorkerOrder",
+    "WorkersOf",
     "create_compute_context",
     "current",
     "run_commands_with",

@@ -8,36 +8,31 @@ from typing import Any
 from blockflow.compute.context import ENVIRONMENT, ComputeContext
 from blockflow.compute.local import LocalContext
 from blockflow.compute.serial import SerialContext
+from blockflow.compute.slurm import SlurmContext, SrunContext
 from blockflow.errors import ConfigError
-from blockflow.utility.quantity import parse_bytes
 
 __all__ = ["create_compute_context", "current"]
 
-_KNOWN: dict[str, type[ComputeContext]] = {"serial": SerialContext, "local": LocalContext}
+_KNOWN: dict[str, type[ComputeContext]] = {
+    context.name: context for context in (SerialContext, LocalContext, SlurmContext, SrunContext)
+}
 
 
 def create_compute_context(spec: str | Mapping[str, Any] | ComputeContext | None = None) -> ComputeContext:
-    """The compute context that `spec` names: `serial`, `local`, a mapping, or one itself.
+    """The compute context that `spec` names: `serial`, `local`, `slurm`, `srun`, a mapping, or one itself.
 
-    A mapping has `context`, and may have `memory`: what one worker may hold, as `4 GB` or in bytes. Without
-    `spec`, the one in force. Raises `ConfigError` for any other.
+    A mapping has `context`, and what a config may say under `compute` for that context: `memory` above all, what
+    one worker may hold, as `4 GB` or in bytes. Without `spec`, the one in force. Raises `ConfigError` for any other.
     """
     if spec is None:
         return current()
     if isinstance(spec, ComputeContext):
         return spec
     options = {"context": spec} if isinstance(spec, str) else dict(spec)
-    name, memory = options.pop("context", None), options.pop("memory", None)
+    name = options.pop("context", None)
     if not isinstance(name, str) or name not in _KNOWN:
         raise ConfigError(f"unknown compute context {name!r}; valid are {', '.join(_KNOWN)}")
-    if options:
-        raise ConfigError(
-            f"compute context {name!r} takes no {', '.join(map(repr, options))}; its keys are 'context' and 'memory'"
-        )
-    try:
-        return _KNOWN[name](None if memory is None else parse_bytes(memory))
-    except ValueError as error:
-        raise ConfigError(f"compute context {name!r}: memory {error}") from None
+    return _KNOWN[name].from_options(options)
 
 
 def current() -> ComputeContext:

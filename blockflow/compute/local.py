@@ -7,19 +7,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from blockflow.compute.context import ComputeContext
+from blockflow.compute.context import ComputeContext, WorkerHandle
 from blockflow.errors import ConfigError
 
-__all__ = ["LocalContext"]
+__all__ = ["LocalContext", "resident_memory_of"]
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
-class _ChildProcess:
+class _ChildProcess(WorkerHandle):
     """A worker that leads a process group of its own, and ends when its standard input closes."""
 
-    def __init__(self, process: "subprocess.Popen[bytes]") -> None:
+    def __init__(self, process: "subprocess.Popen[bytes]", memory: int | None) -> None:
         self._process = process
+        self.memory = memory
 
     def exit_code(self) -> int | None:
         if self._process.returncode is None and self._process.poll() is not None:
@@ -32,7 +33,7 @@ class _ChildProcess:
             self._process.wait()
 
     def resident_memory(self) -> int:
-        return sum(map(_resident, _family(self._process.pid)))
+        return resident_memory_of(self._process.pid)
 
     def ask_to_leave(self) -> None:
         if self.exit_code() is None:
@@ -43,6 +44,11 @@ class _ChildProcess:
             os.killpg(self._process.pid, signal.SIGKILL)
         if self._process.stdin is not None:
             self._process.stdin.close()
+
+
+def resident_memory_of(pid: int) -> int:
+    """Bytes of main memory that a process and all its descendants hold, as far as the kernel tells."""
+    return sum(map(_resident, _family(pid)))
 
 
 def _family(pid: int) -> Iterator[int]:
@@ -90,4 +96,4 @@ class LocalContext(ComputeContext):
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        return _ChildProcess(process)
+        return _ChildProcess(process, self.memory)

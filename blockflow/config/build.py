@@ -21,7 +21,7 @@ from blockflow.config.references import (
 )
 from blockflow.config.schema import RoiConfig
 from blockflow.errors import BlockflowError, ConfigError
-from blockflow.planning import Planned, assemble, describe_output, draft
+from blockflow.planning import Planned, assemble, describe_output, draft, plan_of
 from blockflow.storage import Array, ArraySpec, ResultsSpec, open_array, open_stored, planned_arrays
 from blockflow.tasks import BlockwiseTask, described_outputs, find_worker_file
 
@@ -151,20 +151,22 @@ class _Builder:
             for path in task.outputs.values()
         }
         compute = loaded.config.compute
+        limit = compute.memory if isinstance(compute.memory, int) else None  # auto: what the plan projects
         with planned_arrays(self._described.values()):
             others = [open_stored(path) for path in sorted({*self._described, *self._paths_of_tasks()})]
             drafted = draft(
                 slots,
                 loaded.run_dir / "stages",
                 num_workers=compute.num_workers,
-                memory=compute.memory,
+                memory=limit,
+                previous=plan_of(loaded.run_dir / "plan.json"),
                 scales=[
                     (array.metadata.voxel_size, array.metadata.offset)
                     for array in others
                     if isinstance(array, Array)
                 ],
             )
-        return assemble(drafted, loaded.name, compute.memory, makers)
+        return assemble(drafted, loaded.name, limit, makers)
 
     def _paths_of_tasks(self) -> set[str]:
         return {path for inputs in self._inputs.values() for path in inputs.values()}

@@ -6,12 +6,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from blockflow.compute import WorkersOf
 from blockflow.execution.failures import FailureLog
 from blockflow.execution.run_directory import RunDirectory, TaskDirectory
 from blockflow.tasks import Check, load_worker_file
 from blockflow.utility.files import read_json, write_json
 
-__all__ = ["Assignment", "Calls"]
+__all__ = ["Assignment", "Calls", "workers_of"]
 
 
 @dataclass(frozen=True)
@@ -30,9 +31,10 @@ class Calls:
 class Assignment:
     """What the processes of a task must know, as data: the content of `task.json`.
 
-    `blocks` is the number of all blocks, `to_do` of those that were not done when the session began;
-    `slots` are the lock files of the slots that the task's workers share with other tasks', one per worker;
-    `import_path` is where the driver finds modules, so that the workers find the same.
+    `blocks` is the number of all blocks, `to_do` of those that were not done when the session began; `memory` is what
+    a worker is projected to hold, in bytes, where that is known; `slots` are the lock files of the slots that the
+    task's workers share with other tasks', one per worker; `import_path` is where the driver finds modules, so that
+    the workers find the same.
     """
 
     run: str
@@ -45,6 +47,7 @@ class Assignment:
     num_workers: int
     max_retries: int
     timeout: float | None
+    memory: int | None
     blocks: int
     to_do: int
     store: str
@@ -81,6 +84,18 @@ class Assignment:
     def directory(self) -> TaskDirectory:
         return self.run_directory.task(self.name)
 
+    def workers(self, engine: tuple[str, int]) -> WorkersOf:
+        """Whose workers they are, for a compute context; `engine` is where Daisy listens."""
+        return workers_of(Path(self.run), self.name, self.num_workers, self.memory, engine)
+
     @property
     def failure_log(self) -> FailureLog:
         return FailureLog(self.directory.failures, self.name, self.max_retries + 1)
+
+
+def workers_of(
+    run: Path, task: str, most: int, memory: int | None, engine: tuple[str, int] | None = None
+) -> WorkersOf:
+    """Whose workers a compute context starts: those of a task of the run in directory `run`."""
+    folder = RunDirectory(run, {"session": "", "tasks": []}).task(task).compute
+    return WorkersOf(run=run, task=task, folder=folder, most=most, memory=memory, engine=engine)

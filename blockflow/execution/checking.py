@@ -65,26 +65,30 @@ def check_blocks(draft: Draft, count: int, margin: int) -> Iterator[CheckedBlock
         made = any(output.array.path == array for output in draft.outputs)
         if not made and not Path(array).exists():
             raise PlanError(f"{array} is not there yet; run the task that writes it first")
-    blockwise = draft.graph.build()
+    lazily, blockwise = draft.graph.build(windows=False), draft.graph.build(windows=True)
     for operator in draft.stages:
-        _give_merged(operator, reference(_first_output(operator), draft.names).of(blockwise).source.operator)
+        output = reference(_first_output(operator), draft.names)
+        _give_merged(output.of(lazily).source.operator, output.of(blockwise).source.operator)
     for part in draft.parts:
         if isinstance(part, ApplyPart):
-            slot = reference(part.output.slot, draft.names).of(blockwise)
-            yield from _check_part(draft, part, slot, count, margin)
+            slot = reference(part.output.slot, draft.names)
+            yield from _check_part(draft, part, (slot.of(lazily), slot.of(blockwise)), count, margin)
 
 
-def _check_part(draft: Draft, part: ApplyPart, slot: Slot, count: int, margin: int) -> Iterator[CheckedBlock]:
+def _check_part(
+    draft: Draft, part: ApplyPart, slots: tuple[Slot, Slot], count: int, margin: int
+) -> Iterator[CheckedBlock]:
+    lazily, blockwise = slots
     write = Roi(part.frame.roi.offset, draft.choices[part.name].shape)
     grid = BlockGrid(part.frame.roi, write, write, "shrink")
     operators = tuple(draft.names.get(one, one.name) for one in part.operators(part.frame.roi))
     for position in _positions(grid.shape, count):
         start, stop = part.frame.voxels_of(grid.write_roi_of(position))
-        with at_hand({slot: (start, stop)}) as data:
-            block = data[slot].copy()
+        with at_hand({blockwise: (start, stop)}) as data:
+            block = data[blockwise].copy()
         first = tuple(max(0, a - margin) for a in start)
         last = tuple(min(size, b + margin) for b, size in zip(stop, part.frame.shape, strict=True))
-        region = np.asarray(part.output.slot(start=first, stop=last).wait())
+        region = np.asarray(lazily(start=first, stop=last).wait())
         inner = region[tuple(slice(a - low, b - low) for a, b, low in zip(start, stop, first, strict=True))]
         where = np.argwhere(~_same(block, inner))
         yield CheckedBlock(
@@ -119,7 +123,7 @@ def _first_output(operator: Operator) -> Slot:
     return next(leaf for slot in operator.outputs.values() for leaf in slot._leaves())
 
 
-def _give_merged(live: Operator, built: Operator | None) -> None:
+def _give_merged(live: Operator | None, built: Operator | None) -> None:
     assert isinstance(live, StagedOperator)
     assert isinstance(built, StagedOperator)
     built.give_merged(*live.merged_lazily())

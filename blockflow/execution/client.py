@@ -47,6 +47,9 @@ class Client(daisy.v2.Client):  # type: ignore[misc]
         """Wait for a block that is to be processed; `None` when no block is left or the worker is to leave."""
         session = _session()
         while not session.leaving:
+            if not session.has_time():
+                session.leaving = True
+                break
             self._lease = super().acquire_block()
             block = self._lease.__enter__()
             if block is None:

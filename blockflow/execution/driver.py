@@ -13,9 +13,9 @@ from typing import Any, Self
 
 import numpy as np
 
-from blockflow.compute import ComputeContext
-from blockflow.errors import BlockflowError, RunDirectoryError, StorageError
-from blockflow.execution.assignment import Assignment, Calls
+from blockflow.compute import ComputeContext, create_compute_context
+from blockflow.errors import BlockflowError, ComputeError, RunDirectoryError, StorageError
+from blockflow.execution.assignment import Assignment, Calls, workers_of
 from blockflow.execution.engine import EnginePanicError, build_pipeline, build_task, serve, serve_in_process
 from blockflow.execution.events import EventLog
 from blockflow.execution.failures import FailureLog, FailureRecord
@@ -25,7 +25,7 @@ from blockflow.execution.progress import Progress, Silent
 from blockflow.execution.run_directory import RunDirectory, TaskDirectory
 from blockflow.execution.session import WorkerSession, record_failed_worker
 from blockflow.execution.tracking import TrackingPlan, done_blocks, plan_tracking
-from blockflow.storage import claim, note_session, open_array
+from blockflow.storage import ResultsSpec, claim, note_session, open_stored
 from blockflow.tasks import PreparedTask
 from blockflow.tasks.worker_file import folders_of_files
 from blockflow.utility.files import read_json, write_aside, write_json
@@ -85,6 +85,8 @@ def run_prepared(
         If the run cannot begin; then no voxel has been written.
     """
     progress = progress or Silent()
+    for task in prepared:
+        compute.of_task(workers_of(run_dir.absolute(), task.name, task.task.num_workers, task.task.memory))
     with (
         _explained(run_dir),
         RunDirectory.begin(run_dir, name, config, origin) as run,
@@ -94,6 +96,9 @@ def run_prepared(
             _create_outputs(task)
             for path in task.outputs.values():
                 locks.enter_context(Lease(Path(path) / ".blockflow-lock", f"output array {path}"))
+            for spec in task.specs:
+                if isinstance(spec, ResultsSpec):
+                    spec.adopt()
         if plan is not None:
             write_json(run.plan, plan)
         _keep_failed(run, prepared, failed)
@@ -124,6 +129,9 @@ def _run(
 ) -> Outcome:
     events = EventLog(run.events("driver"))
     events.write("run started", tasks=[task.name for task in prepared])
+    if run.about["compute"] is not None:
+        _end_leftovers(run, create_compute_context(run.about["compute"]), progress)
+    run.about["compute"] = compute.to_json()
     trackings: dict[str, TrackingPlan] = {}
     for task in prepared:
         upstream = [trackings[before.name] for before in task.task.upstream]
@@ -131,7 +139,7 @@ def _run(
     _assign(run, prepared, trackings, compute, num_workers)
     written = [path for task in prepared if trackings[task.name].to_do for path in task.outputs.values()]
     for path in written:
-        note_session(open_array(path, "r+"), f"{run.session} begun")
+        note_session(open_stored(path, "r+"), f"{run.session} begun")
     run.about["tasks"] = [task.name for task in prepared]
     run.save()
     pipeline = build_pipeline(
@@ -155,9 +163,11 @@ def _run(
         except EnginePanicError as error:
             write_aside(run.stop_file, b"now")
             problems.append(str(error))
+        finally:
+            _end_leftovers(run, compute, progress)
     for path in written:
         try:
-            note_session(open_array(path, "r+"), f"{run.session} ended")
+            note_session(open_stored(path, "r+"), f"{run.session} ended")
         except (StorageError, OSError) as error:
             problems.append(f"output {path} is not what it was when the run began: {error}")
     outcome = Outcome(
@@ -181,6 +191,16 @@ def _run(
     return outcome
 
 
+def _end_leftovers(run: RunDirectory, compute: ComputeContext, progress: Progress) -> None:
+    """End the workers of this run that no supervisor looks after, since it was killed."""
+    try:
+        ended = compute.end_leftovers(run.path)
+    except ComputeError as error:
+        ended = f"it cannot be seen whether workers are left somewhere: {error}"
+    if ended is not None:
+        progress.note(ended)
+
+
 def _keep_failed(
     run: RunDirectory, prepared: Sequence[PreparedTask], failed: Sequence[FailureRecord]
 ) -> None:
@@ -202,7 +222,7 @@ def _keep_failed(
 
 def _create_outputs(task: PreparedTask) -> None:
     for spec in task.specs:
-        if not Path(spec.path).exists():
+        if not spec.is_there():
             spec.create()
 
 
@@ -227,7 +247,7 @@ def _begin(
     directory = run.task(task.name)
     directory.tracking.mkdir(parents=True, exist_ok=True)
     writer = f"{run.path} {task.name}"
-    generations = {path: claim(open_array(path, "r+"), writer) for path in task.outputs.values()}
+    generations = {path: claim(open_stored(path, "r+"), writer) for path in task.outputs.values()}
     if not generations and unknown_outputs is not None:
         generations = {"what this worker file writes": _claim_file(unknown_outputs, writer)}
     plan = plan_tracking(directory.tracking, task.recipe, task.grid, generations, upstream)
@@ -256,7 +276,8 @@ def _assign(
     """Write down for each task what its supervisor and its workers must know."""
     import cloudpickle
 
-    shared = num_workers if len(prepared) > 1 and compute.distribute_workers else None
+    shares = len(prepared) > 1 and compute.distribute_workers and compute.shares_locks
+    shared = num_workers if shares else None
     dealt = 0
     for task in prepared:
         directory, tracking = run.task(task.name), trackings[task.name]
@@ -279,6 +300,7 @@ def _assign(
             num_workers=task.task.num_workers,
             max_retries=task.task.max_retries,
             timeout=task.task.timeout,
+            memory=task.task.memory,
             blocks=task.grid.number_of_blocks,
             to_do=tracking.to_do,
             store=str(tracking.store),
@@ -306,14 +328,17 @@ def _calls(task: PreparedTask) -> Calls:
 def _serial_workers(
     run: RunDirectory, prepared: Sequence[PreparedTask], progress: Progress, stop: "_Stop"
 ) -> dict[str, Any]:
-    """For each task with blocks to do, a function that does them in this process."""
+    """For each task a function that does its blocks in this process.
+
+    A task whose blocks are all done has one too: Daisy finds that out only when a worker asks for a block.
+    """
     from blockflow.execution.worker import do_blocks
 
     def worker(task: PreparedTask, assignment: Assignment) -> Any:
         def work() -> None:
             calls = _calls(task)
             try:
-                if calls.init_callback_fn is not None:
+                if calls.init_callback_fn is not None and assignment.to_do:
                     calls.init_callback_fn(os.environ["DAISY_CONTEXT"])
                 with closing(WorkerSession(assignment, calls, f"{task.name}-0")) as session:
                     session.leaving = stop.asked
@@ -328,9 +353,7 @@ def _serial_workers(
         return work
 
     assignments = {task.name: Assignment.load(run.task(task.name).description) for task in prepared}
-    return {
-        task.name: worker(task, assignments[task.name]) for task in prepared if assignments[task.name].to_do
-    }
+    return {task.name: worker(task, assignments[task.name]) for task in prepared}
 
 
 def _task_outcome(

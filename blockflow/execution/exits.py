@@ -7,6 +7,16 @@ from typing import Any
 
 __all__ = ["WorkerExit", "classify_exit"]
 
+#: causes that a compute context may name, as what has happened to the worker
+_WORDS = {
+    "cancelled": "was cancelled by somebody",
+    "node_failure": "was lost with its node",
+    "out_of_memory": "took more memory than it may",
+    "preemption": "was preempted",
+    "unreachable": "could not reach the driver",
+    "walltime": "ran out of its time",
+}
+
 
 @dataclass(frozen=True)
 class WorkerExit:
@@ -22,13 +32,15 @@ class WorkerExit:
     message: str
 
 
-def classify_exit(code: int, last_event: Mapping[str, Any] | None) -> WorkerExit:
-    """Judge a worker by its exit status (minus the signal that ended it) and its last event."""
+def classify_exit(code: int, last_event: Mapping[str, Any] | None, cause: str | None = None) -> WorkerExit:
+    """Judge a worker by its exit status (minus the signal that ended it), its last event, and what its context says."""
     event = last_event["event"] if last_event else None
     if event == "finished":
         return WorkerExit(finished=True, block=None, progressed=True, message="finished")
     held = last_event["block"] if last_event and event == "start" else None
-    if code < 0:
+    if cause is not None:
+        message = _WORDS.get(cause, cause)
+    elif code < 0:
         try:
             message = f"killed by signal {-code} ({signal.Signals(-code).name})"
         except ValueError:

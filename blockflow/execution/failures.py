@@ -15,9 +15,17 @@ from pathlib import Path
 from typing import Any
 
 from blockflow.errors import RunDirectoryError
-from blockflow.utility.files import write_json
+from blockflow.utility.files import write_aside, write_json
 
-__all__ = ["CAUSES", "FailureGroup", "FailureLog", "FailureRecord", "group_failures", "read_failures"]
+__all__ = [
+    "CAUSES",
+    "NOT_THE_BLOCKS_FAULT",
+    "FailureGroup",
+    "FailureLog",
+    "FailureRecord",
+    "group_failures",
+    "read_failures",
+]
 
 CAUSES = (
     "exception",
@@ -27,16 +35,22 @@ CAUSES = (
     "node_failure",
     "preemption",
     "walltime",
+    "cancelled",
     "unreachable",
     "check_failed",
 )
+
+#: causes that are somebody else's doing: a block that was lost so is recorded, but has used up no attempt
+NOT_THE_BLOCKS_FAULT = frozenset({"node_failure", "preemption", "walltime", "cancelled"})
 
 
 @dataclass(frozen=True)
 class FailureRecord:
     """One failed attempt at a block, or (with `block` None) one worker that could not start.
 
-    `read_roi` and `write_roi` are `[offset, shape]` in lattice units. `final` says that no attempt was left.
+    `read_roi` and `write_roi` are `[offset, shape]` in lattice units. `attempt` is 0 where the block was lost for no
+    fault of its own, so that it has used up none; `final` says that no attempt was left. `host` is where the worker
+    was, `job` its job, where it was one of a scheduler.
     """
 
     task: str
@@ -52,6 +66,7 @@ class FailureRecord:
     worker: str
     log: str
     time: float
+    job: str | None = None
 
 
 class FailureLog:
@@ -87,34 +102,56 @@ class FailureLog:
         worker: str,
         log: str,
         traceback: str | None = None,
+        host: str | None = None,
+        job: str | None = None,
     ) -> FailureRecord:
-        """Write a record; its attempt is the first that has none yet. `rois` are the read and the write ROI."""
+        """Write a record; its attempt is the first that has none yet, or 0 if it does not count.
+
+        `rois` are the read and the write ROI; `host` is this one unless it is given.
+        """
         self._folder.mkdir(parents=True, exist_ok=True)
         read, write = ([[*roi.offset], [*roi.shape]] for roi in rois) if rois else (None, None)
-        attempt = 0
+        counts = block is None or cause not in NOT_THE_BLOCKS_FAULT
+        number = 0
         while True:
-            attempt += 1
+            number += 1
             record = FailureRecord(
                 task=self._task,
                 block=block,
                 read_roi=read,
                 write_roi=write,
-                attempt=attempt,
-                final=block is not None and attempt >= self._attempts,
+                attempt=number if counts else 0,
+                final=block is not None and counts and number >= self._attempts,
                 cause=cause,
                 message=message,
                 traceback=traceback,
-                host=socket.gethostname(),
+                host=host or socket.gethostname(),
                 worker=worker,
                 log=log,
                 time=time.time(),
+                job=job,
             )
-            name = f"{'worker' if block is None else block}-{attempt}.json"
+            name = f"{'worker' if block is None else block}-{'' if counts else 'lost'}{number}.json"
             try:
                 write_json(self._folder / name, asdict(record), exclusive=True)
             except FileExistsError:
                 continue
             return record
+
+    def needs_more_memory(self, block: int, than: int) -> None:
+        """Note that a worker that may hold so many bytes ran out of memory in this block."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        write_aside(self._memory_note(block), str(than).encode())
+
+    def is_too_large_for(self, block: int, memory: int) -> bool:
+        """Whether a worker that may hold no less than `memory` bytes ran out of memory in this block."""
+        try:
+            return int(self._memory_note(block).read_bytes()) >= memory
+        except FileNotFoundError:
+            return False
+
+    def _memory_note(self, block: int) -> Path:
+        return self._folder / f".{block}.memory"
 
     def keep(self, record: FailureRecord) -> None:
         """Take over the final record of an earlier session: the block has no attempt left."""

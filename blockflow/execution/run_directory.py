@@ -78,6 +78,11 @@ class TaskDirectory:
             return None
 
     @property
+    def compute(self) -> Path:
+        """What a compute context keeps: how a scheduler was asked, and where its workers find their supervisor."""
+        return self.path / "compute"
+
+    @property
     def logs(self) -> Path:
         """What the supervisor and the workers print."""
         return self.path / "logs"
@@ -147,6 +152,7 @@ class RunDirectory:
                     **{name: metadata.version(name) for name in ("blockflow", "daisy", "zarr", "numpy")},
                 },
                 "tasks": [],
+                "compute": old.get("compute") if old else None,
                 "origin": None if origin is None else dict(origin),
             },
         )

@@ -9,11 +9,13 @@ from typing import Any
 
 from funlib.geometry import Roi
 
+from blockflow.compute import JOB, MEMORY
 from blockflow.errors import BlockflowError
 from blockflow.execution.assignment import Assignment, Calls
 from blockflow.execution.events import EventLog
 from blockflow.execution.journal import Journal, Mark
 from blockflow.execution.slots import Slot
+from blockflow.execution.walltime import Remaining
 from blockflow.storage import Lattice, on_commit
 from blockflow.tasks import BlockGrid, call_check
 
@@ -50,6 +52,8 @@ class WorkerSession:
         self._outputs = {os.path.realpath(path) for path in assignment.outputs.values()}
         self._uncommitted: set[str] = set()
         self._index = -1
+        self._memory = int(os.environ[MEMORY]) if MEMORY in os.environ else None
+        self._time = Remaining.of_process(os.environ)
         self._stop_listening = on_commit(self._note_commit)
         self._events.write("up", pid=os.getpid())
 
@@ -60,6 +64,10 @@ class WorkerSession:
         index = self._grid.index_of(block.write_roi.offset)
         if self._failures.is_exhausted(index):
             block.status = daisy.BlockStatus.FAILED
+            return False
+        if self._memory is not None and self._failures.is_too_large_for(index, self._memory):
+            block.status = daisy.BlockStatus.FAILED  # a worker that may hold more is on its way
+            self.leaving = True
             return False
         if self._slot is not None:
             self._slot.take()
@@ -76,15 +84,21 @@ class WorkerSession:
             self._fail(block, "exception", error)
             return False
         self._journal.mark(index, Mark.BEGUN)
+        self._time.begin()
         self._uncommitted = set(self._outputs)
         self.held = block
         return True
+
+    def has_time(self) -> bool:
+        """Whether what is left of the worker's time is enough for one more block."""
+        return self._time.is_enough()
 
     def settle(self, block: Any, error: BaseException | None) -> None:
         """The block was processed, or failed with `error`; sets its status and keeps the record."""
         import daisy
 
         self.held = None
+        self._time.end()
         if (
             isinstance(error, KeyboardInterrupt) and self.leaving
         ):  # not the block's fault: no record, no attempt
@@ -160,6 +174,7 @@ class WorkerSession:
             worker=self.worker,
             log=self._log,
             traceback=_text(error) if error is not None else None,
+            job=os.environ.get(JOB),
         )
         block.status = daisy.BlockStatus.FAILED
         self._end("failed")
@@ -174,7 +189,14 @@ def record_failed_worker(assignment: Assignment, worker: str, error: BaseExcepti
     """Record that a worker cannot do blocks at all."""
     log = str(assignment.directory.logs / f"{worker}.log")
     assignment.failure_log.add(
-        None, None, "exception", _summary(error), worker=worker, log=log, traceback=_text(error)
+        None,
+        None,
+        "exception",
+        _summary(error),
+        worker=worker,
+        log=log,
+        traceback=_text(error),
+        job=os.environ.get(JOB),
     )
 
 

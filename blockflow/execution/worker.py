@@ -39,6 +39,7 @@ _IDLE_ENDS = 3
 def main() -> None:
     description, name = Path(sys.argv[1]), sys.argv[2]
     _end_with_supervisor()
+    _go_through_door()
     assignment = Assignment.load(description)
     try:
         calls = assignment.load_calls()
@@ -205,6 +206,17 @@ def _end_with_supervisor() -> None:
 
     if os.getpgrp() == os.getpid():
         threading.Thread(target=watch, name="lifeline", daemon=True).start()
+
+
+def _go_through_door() -> None:
+    """Let Daisy's clients connect to the address at which this machine leads to the driver's."""
+    door = os.environ.get(compute.DOOR)
+    if door is not None:
+        import daisy
+
+        address = daisy.Context.from_env()
+        address["hostname"], _, address["port"] = door.rpartition(":")
+        os.environ["DAISY_CONTEXT"] = address.to_env()
 
 
 def _run_and_end() -> None:

@@ -5,17 +5,59 @@ lock of this module, again and again from within an edit: it belongs to a strand
 that waits for a request: it is lent, so that a request may itself edit the graph it is part of, and no circle
 closes. Computing does not take it. A request that was overtaken by an edit is done again (see `requests`);
 one that is overtaken again and again closes the gate, and edits from outside of requests wait for it.
+
+An operator whose set-up raises may be one that the edit has not reached from all sides: one input has its new
+shape, another does not yet. So only what stands at the end of the edit is raised.
 """
 
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from blockflow.request import RequestLock
 from blockflow.request.strand import Strand, Wakeup, here, park
 
-__all__ = ["call_when_edited", "editing", "gate", "settled", "wait_until_settled"]
+if TYPE_CHECKING:
+    from blockflow.graph.operator import Operator
+
+__all__ = [
+    "call_when_edited",
+    "editing",
+    "gate",
+    "is_failed",
+    "note_failure",
+    "note_success",
+    "settled",
+    "wait_until_settled",
+]
+
+
+class _Edit:
+    """What is known of one edit, from its outermost call to its end."""
+
+    __slots__ = ("afterwards", "depth", "failed", "unheard")
+
+    def __init__(self) -> None:
+        self.depth = 1
+        self.afterwards: deque[Callable[[], object]] = deque()
+        self.failed: dict[Operator, Exception] = {}
+        self.unheard: set[Operator] = set()  # of these, those that dirtiness passed by
+
+    def finish(self, *, failed: bool = False) -> None:
+        """Call what was deferred; raise what a set-up raised and none put right, unless the edit itself failed."""
+        while self.afterwards:
+            self.afterwards.popleft()()
+        errors = list(self.failed.values())
+        for operator in list(self.failed):
+            operator._lose_outputs()
+        self.failed.clear()
+        if errors and not failed:
+            try:
+                raise errors[0]
+            finally:
+                del errors
 
 
 class _EditLock:
@@ -24,35 +66,35 @@ class _EditLock:
     def __init__(self) -> None:
         self._mutex = threading.Lock()
         self.owner: Strand | None = None
-        self.depth = 0
+        self.edit = _Edit()
         self._turns: deque[tuple[Strand, Wakeup]] = deque()
 
     def acquire(self, strand: Strand) -> None:
         if self.owner is strand:
-            self.depth += 1
+            self.edit.depth += 1
             return
-        self._take(strand, 1)
+        self._take(strand, _Edit())
         strand.locks.append(self)
 
     def release(self, strand: Strand) -> None:
-        self.depth -= 1
-        if self.depth == 0:
+        self.edit.depth -= 1
+        if self.edit.depth == 0:
             strand.locks.remove(self)
             self._give_on()
 
-    def lend(self) -> tuple[Strand, int]:
+    def lend(self) -> tuple[Strand, _Edit]:
         assert self.owner is not None
-        held = self.owner, self.depth
+        held = self.owner, self.edit
         self._give_on()
         return held
 
-    def take_back(self, held: tuple[Strand, int]) -> None:
+    def take_back(self, held: tuple[Strand, _Edit]) -> None:
         self._take(*held, parked=True)
 
-    def _take(self, strand: Strand, depth: int, parked: bool = False) -> None:
+    def _take(self, strand: Strand, edit: _Edit, parked: bool = False) -> None:
         with self._mutex:
             if self.owner is None:
-                self.owner, self.depth = strand, depth
+                self.owner, self.edit = strand, edit
                 return
             wakeup = Wakeup()
             self._turns.append((strand, wakeup))
@@ -60,11 +102,10 @@ class _EditLock:
             wakeup.get()  # `park` is what takes it back
         else:
             park(strand, wakeup)
-        self.depth = depth
+        self.edit = edit
 
     def _give_on(self) -> None:
         with self._mutex:
-            self.depth = 0
             if self._turns:
                 self.owner, wakeup = self._turns.popleft()
                 wakeup.put(None)
@@ -73,7 +114,6 @@ class _EditLock:
 
 
 _lock = _EditLock()
-_afterwards: deque[Callable[[], object]] = deque()
 
 #: held by a request that was overtaken too often; edits from outside of requests wait for it
 gate = RequestLock()
@@ -87,10 +127,16 @@ def editing() -> Iterator[None]:
         with gate:
             pass
     _lock.acquire(strand)
+    edit = _lock.edit
     try:
-        yield
-        while _lock.depth == 1 and _afterwards:
-            _afterwards.popleft()()
+        try:
+            yield
+        except BaseException:
+            if edit.depth == 1:
+                edit.finish(failed=True)
+            raise
+        if edit.depth == 1:
+            edit.finish()
     finally:
         _lock.release(strand)
 
@@ -98,9 +144,32 @@ def editing() -> Iterator[None]:
 def call_when_edited(fn: Callable[[], object]) -> None:
     """Call `fn()` at the end of the edit that the caller is in, or now if it is in none."""
     if _lock.owner is here():
-        _afterwards.append(fn)
+        _lock.edit.afterwards.append(fn)
     else:
         fn()
+
+
+def note_failure(operator: "Operator", error: Exception) -> None:
+    """An operator's set-up raised; it is raised at the end of the edit, if it still stands."""
+    _lock.edit.failed[operator] = error
+
+
+def note_success(operator: "Operator") -> bool:
+    """An operator was set up; whether dirtiness passed it by before, so that all of it is dirty now."""
+    edit = _lock.edit
+    if not edit.failed or edit.failed.pop(operator, None) is None or operator not in edit.unheard:
+        return False
+    edit.unheard.remove(operator)
+    return True
+
+
+def is_failed(operator: "Operator") -> bool:
+    """Whether the set-up of an operator that is told of dirtiness has failed in this edit."""
+    edit = _lock.edit
+    if operator not in edit.failed:
+        return False
+    edit.unheard.add(operator)
+    return True
 
 
 def settled() -> bool:

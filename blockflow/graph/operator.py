@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any, ClassVar, TypeVar
 
 from blockflow.graph.data import dtype_name
-from blockflow.graph.edits import editing
+from blockflow.graph.edits import editing, is_failed, note_failure, note_success
 from blockflow.graph.exclusion import Exclusion
 from blockflow.graph.graph import Graph
 from blockflow.graph.prefetch import prefetch
@@ -285,7 +285,16 @@ class Operator(metaclass=OperatorMetaClass):
             leaf for slot in self.outputs.values() for leaf in slot._leaves() if leaf.upstream_slot is None
         ]
         before = {id(leaf): leaf.meta.copy() for leaf in own}
-        self.setupOutputs()
+        try:
+            self.setupOutputs()
+        except Exception as error:  # noqa: BLE001 - raised at the end of the edit
+            for leaf in own:
+                leaf.meta.clear()
+                leaf.meta.update(before[id(leaf)])
+            error.add_note(f"in the set-up of {self.name}")
+            note_failure(self, error)
+            return
+        unheard = note_success(self)
         leaves = [
             leaf for slot in self.outputs.values() for leaf in slot._leaves() if leaf.upstream_slot is None
         ]
@@ -299,6 +308,8 @@ class Operator(metaclass=OperatorMetaClass):
                     leaf._set_unready()
                 else:
                     leaf._note_ready()
+                    if unheard:
+                        leaf._make_dirty(leaf._everything())
         except BaseException:
             for leaf in leaves:
                 leaf.disconnect()
@@ -337,7 +348,7 @@ class Operator(metaclass=OperatorMetaClass):
         return type(self).requiredInputRoi is not Operator.requiredInputRoi
 
     def _propagateDirty(self, slot: Slot, roi: Roi) -> None:
-        if not self._cleaning and self.configured():
+        if not self._cleaning and self.configured() and not is_failed(self):
             deeper(here(), partial(self._call_propagate, slot, roi))
 
     def _call_propagate(self, slot: Slot, roi: Roi) -> None:

@@ -38,8 +38,8 @@ class Step:
         return self.slot._value is None
 
 
-def required_regions(slot: Slot, bounds: Bounds) -> dict[Slot, Bounds]:
-    """What the operator of `slot` needs of its inputs for a region: by source, clipped to its shape.
+def required_regions(slot: Slot, bounds: Bounds, *, clip: bool = True) -> dict[Slot, Bounds]:
+    """What the operator of `slot` needs of its inputs for a region: by source, clipped to its shape unless told not to.
 
     Raises
     ------
@@ -63,9 +63,11 @@ def required_regions(slot: Slot, bounds: Bounds) -> dict[Slot, Bounds]:
     for taken, region in declared.items():
         if not taken.ready():
             continue
-        clipped = _clipped(region.start, region.stop, taken.meta.shape)
-        if clipped is not None:
-            needed[taken.source] = _hull(needed.get(taken.source), clipped)
+        wanted: Bounds | None = tuple(region.start), tuple(region.stop)
+        if clip:
+            wanted = _clipped(region.start, region.stop, taken.meta.shape)
+        if wanted is not None:
+            needed[taken.source] = _hull(needed.get(taken.source), wanted)
     for leaf in _computed_numbers(slot):
         needed.setdefault(leaf.source, ((0,) * len(leaf.meta.shape), tuple(leaf.meta.shape)))
     return needed
@@ -80,11 +82,12 @@ def _computed_numbers(slot: Slot) -> Iterator[Slot]:
                 yield leaf
 
 
-def walk_back(wanted: Mapping[Slot, Bounds], ends: Container[Slot] = ()) -> list[Step]:
+def walk_back(wanted: Mapping[Slot, Bounds], ends: Container[Slot] = (), *, clip: bool = True) -> list[Step]:
     """All that must be read and computed for regions of slots, each after what it reads.
 
     A slot that several operators read is computed once, in the smallest box that holds what they need. The walk
-    ends at slots that have a value, and at those of `ends`.
+    ends at slots that have a value, and at those of `ends`. Without `clip` regions reach beyond the borders of arrays,
+    as far as if there were no borders.
     """
     regions: dict[Slot, Bounds] = {}
     for slot, bounds in wanted.items():
@@ -93,7 +96,7 @@ def walk_back(wanted: Mapping[Slot, Bounds], ends: Container[Slot] = ()) -> list
     for slot in _downstream_first(list(regions), ends):
         if slot not in regions:
             continue
-        needed = {} if _is_end(slot, ends) else required_regions(slot, regions[slot])
+        needed = {} if _is_end(slot, ends) else required_regions(slot, regions[slot], clip=clip)
         for source, bounds in needed.items():
             regions[source] = _hull(regions.get(source), bounds)
         steps.append(Step(slot, *regions[slot], tuple(needed)))

@@ -32,9 +32,9 @@ def _resize_all(slot: "Slot", size: int) -> "list[tuple[Slot, int]]":
         before = len(slot)
         slot._tell("resize", before, size)
         while len(slot) > size:
-            _take_out(slot, len(slot) - 1, size)
+            _take_out(slot, len(slot) - 1, len(slot) - 1)
         while len(slot) < size:
-            _put_in(slot, len(slot), size)
+            _put_in(slot, len(slot), len(slot) + 1)
         grown = [(slot, before)] if size > before else []
         upstream = slot.upstream_slot
         if upstream is not None and upstream.level == slot.level and len(upstream) < size:

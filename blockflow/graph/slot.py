@@ -206,7 +206,7 @@ class Slot(SlotChanges):
     ) -> None:
         """Give the slot a value; any object, for arrays anything with `shape`, `dtype` and slicing.
 
-        An array is not copied and not read: change it only with `setDirty` after. Nothing happens if the value
+        An array is not copied and not read: change it only with `setDirty` after. Nobody is told if the value
         is the same object or equal. None makes the slot not ready.
 
         Parameters
@@ -239,6 +239,7 @@ class Slot(SlotChanges):
                 self.disconnect()
                 return
             if check_changed and not extra_meta and self._has(value):
+                self._keep(value)
                 return
             if self._value is not None:
                 self._tell("disconnect")
@@ -262,6 +263,13 @@ class Slot(SlotChanges):
         if self._value is None:
             return False
         return value is self._value or self.stype.is_equal(self._value, value)
+
+    def _keep(self, value: Any) -> None:
+        """Have an equal value in place of the one that is there."""
+        self._value = value
+        for slot in self._subslots:
+            if slot._value is not None:
+                slot._keep(value)
 
     def setValues(self, values: Any) -> None:
         """Give each slot of a list its value; the list gets as many slots as there are values."""

@@ -12,7 +12,7 @@ from blockflow.errors import PlanError
 from blockflow.graph import Operator, Slot
 from blockflow.planning.part import ApplyPart, Part, PassPart
 from blockflow.planning.plan import Plan, PlannedRoi, PlannedTask
-from blockflow.planning.planner import BASELINE, Draft, Stage, needs
+from blockflow.planning.planner import BASELINE, DEFAULT_MEMORY, Draft, Stage, needs
 from blockflow.storage import ResultsSpec
 from blockflow.tasks import BlockwiseTask
 from blockflow.tasks.geometry import BlockGrid
@@ -20,9 +20,6 @@ from blockflow.tasks.graph_data import SlotRef, reference
 from blockflow.tasks.program import ApplyProgram, GateProgram, MergeProgram, PassProgram, Program
 
 __all__ = ["Planned", "assemble"]
-
-#: blocks of a task of which each is walked through to find its context; of more, those at corners and in the middle
-_MOST_WALKED = 64
 
 #: a plan warns where a worker reads, or computes, more than this many times what is needed once
 _MUCH = 3.0
@@ -75,7 +72,7 @@ def assemble(draft: Draft, name: str, memory: int | None, makers: Mapping[str, s
         tasks=tuple(tasks),
         lattice=tuple(draft.lattice.texts()),
         num_workers=draft.num_workers,
-        memory_limit=memory,
+        memory_limit=memory or DEFAULT_MEMORY,
         baseline=BASELINE,
         critical_path=_critical_path(tasks),
         warnings=tuple(planner.warnings),
@@ -109,6 +106,7 @@ class _Assembly:
         draft, choice = self.draft, self.draft.choices[part.name]
         frame = part.frame
         fit = part.output.target.fit if isinstance(part, ApplyPart) else "shrink"
+        once = part.cost(frame.roi)
         if isinstance(part, PassPart):
             part = replace(part, write_shape=choice.shape)
         paths, merged = needs(part, draft.stages)
@@ -141,14 +139,23 @@ class _Assembly:
                 for a, b, size in zip(before, after, voxel, strict=True)
             ),
             memory=choice.cost.memory,
-            bytes_read=choice.cost.bytes_read * grid.number_of_blocks,
+            bytes_read=int(choice.cost.bytes_read * self._whole_blocks(part, choice.shape)),
             bytes_written=part.bytes_written(frame.roi),
-            read_amplification=round(self._amplification(part, choice.cost.bytes_read, grid), 3),
-            recomputation=round(self._recomputation(part, choice.cost.computed, choice.shape), 3),
+            read_amplification=self._times(part, choice.cost.bytes_read, once.bytes_read, choice.shape),
+            recomputation=self._times(part, choice.cost.computed, once.computed, choice.shape),
             num_workers=self._workers(part),
             upstream=tuple(dict.fromkeys(upstream)),
         )
         self._warn(planned, grid)
+        approximate = [
+            draft.names.get(one, one.name)
+            for one in part.operators(frame.roi)
+            if one.exactness == "approximate"
+        ]
+        if approximate:
+            self.warnings.append(
+                f"{planned.name}: {', '.join(approximate)} gives blockwise only about what it gives for the whole"
+            )
         self._done[planned.name] = planned
         if isinstance(part, PassPart):
             self._add_merge(planned, self._stage_of(part), total)
@@ -230,17 +237,14 @@ class _Assembly:
         wide = _planned(_roi(task.total_roi).union(roi))
         self._done[name] = replace(task, total_roi=wide, read_roi=wide, write_roi=wide)
 
-    def _amplification(self, part: Part, read: int, grid: BlockGrid) -> float:
-        once = part.cost(part.frame.roi).bytes_read
-        whole = math.prod(
-            size / edge for size, edge in zip(part.frame.roi.shape, grid.write_roi.shape, strict=True)
-        )
-        return max(1.0, float(read * whole / once)) if once else 1.0
+    def _whole_blocks(self, part: Part, shape: Coordinate) -> float:
+        """As how many whole blocks all of them count, since those at the end are smaller."""
+        sizes = zip(part.frame.roi.shape, shape, strict=True)
+        return float(math.prod(size / edge for size, edge in sizes))
 
-    def _recomputation(self, part: Part, computed: int, shape: Coordinate) -> float:
-        once = part.cost(part.frame.roi).computed
-        whole = math.prod(size / edge for size, edge in zip(part.frame.roi.shape, shape, strict=True))
-        return max(1.0, float(computed * whole / once)) if once else 1.0
+    def _times(self, part: Part, block: int, once: int, shape: Coordinate) -> float:
+        """How many times what is needed once all blocks together take."""
+        return round(max(1.0, block * self._whole_blocks(part, shape) / once), 3) if once else 1.0
 
     def _warn(self, planned: PlannedTask, grid: BlockGrid) -> None:
         if planned.read_amplification > _MUCH:
@@ -301,7 +305,8 @@ def _program(draft: Draft, planned: PlannedTask) -> tuple[Any, dict[str, Any]]:
 
 def _common(draft: Draft, part: Part, merged: Sequence[Stage]) -> dict[str, Any]:
     """What all programs have: the graph, and what other tasks leave for this one."""
-    made = {output.array.path for output in draft.outputs}
+    paths, _ = needs(part, draft.stages)
+    made = paths & {output.array.path for output in draft.outputs}
     computing = part.operators(part.frame.roi)
     if isinstance(part, PassPart):
         computing.append(part.operator)
@@ -340,8 +345,8 @@ def _context(part: Part, grid: BlockGrid) -> tuple[Coordinate, Coordinate, dict[
     An array that a flip, a transposition or the like lies before is read from elsewhere: no context tells where.
     """
     zero = Coordinate((0,) * part.frame.roi.dims)
+    voxel_sizes = {array.path: array.voxel_size for array in part.stored.values()}
     reach: dict[str, list[tuple[Coordinate, Coordinate]]] = {}
-    step: dict[str, Coordinate] = {}
     for write_roi in _samples(grid):
         for path, roi in part.read_rois(write_roi.intersect(part.frame.roi)).items():
             if roi.dims != zero.dims:
@@ -350,36 +355,27 @@ def _context(part: Part, grid: BlockGrid) -> tuple[Coordinate, Coordinate, dict[
                     "a run must have the same number"
                 )
             reach.setdefault(path, []).append((write_roi.begin - roi.begin, roi.end - write_roi.end))
-    for array in part.stored.values():
-        step[array.path] = array.voxel_size
     before, after, regular = zero, zero, {}
     for path, found in reach.items():
-        lows, highs = (_largest(zero, (pair[side] for pair in found)) for side in (0, 1))
-        inner = found[-1]  # of the block in the middle
-        slack = 2 * (step[path] + part.frame.voxel_size)
-        alike = all(
-            low <= max(0, at) + more and high <= max(0, beyond) + more
-            for low, high, at, beyond, more in zip(lows, highs, inner[0], inner[1], slack, strict=True)
+        slack = (voxel_sizes[path] + part.frame.voxel_size) * 2
+        regular[path] = all(
+            max(values) - min(values) <= more
+            for side in (0, 1)
+            for values, more in zip(zip(*(pair[side] for pair in found), strict=True), slack, strict=True)
         )
-        regular[path] = alike
-        if alike:
-            before, after = _largest(before, [lows]), _largest(after, [highs])
-    common = Coordinate(
-        math.lcm(*(int(size[axis]) for size in (part.frame.voxel_size, *step.values())))
-        for axis in range(zero.dims)
-    )
+        if regular[path]:
+            before = _largest(before, (low for low, _ in found))
+            after = _largest(after, (high for _, high in found))
+    sizes = (part.frame.voxel_size, *voxel_sizes.values())
+    common = Coordinate(math.lcm(*along) for along in zip(*sizes, strict=True))
     return _up(before, common), _up(after, common), regular
 
 
 def _samples(grid: BlockGrid) -> Iterator[Roi]:
-    """Write ROIs of blocks: all of a few, else those at the corners; the one in the middle last."""
-    if grid.number_of_blocks <= _MOST_WALKED:
-        for _, write_roi in grid:
-            yield write_roi
-    else:
-        for corner in itertools.product(*({0, min(1, count - 1), count - 1} for count in grid.shape)):
-            yield grid.write_roi_of(corner)
-    yield grid.write_roi_of([count // 2 if count > 2 else 0 for count in grid.shape])
+    """Write ROIs of blocks at the corners of the grid, next to them, and in the middle."""
+    places = ({0, min(1, count - 1), count // 2, count - 1} for count in grid.shape)
+    for position in itertools.product(*places):
+        yield grid.write_roi_of(position)
 
 
 def _largest(least: Coordinate, others: Iterable[Coordinate]) -> Coordinate:

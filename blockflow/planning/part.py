@@ -67,7 +67,7 @@ class Part:
 
     name: str
     stored: Mapping[Slot, Array]
-    walks: dict[Roi, list[Step]] = field(default_factory=dict, init=False, repr=False)
+    walks: dict[Any, list[Step]] = field(default_factory=dict, init=False, repr=False)
 
     @property
     @abstractmethod
@@ -82,16 +82,17 @@ class Part:
     def bytes_written(self, write_roi: Roi) -> int:
         """What a block writes, uncompressed."""
 
-    def walk(self, write_roi: Roi) -> list[Step]:
+    def walk(self, write_roi: Roi, *, clip: bool = True) -> list[Step]:
         """All that a block reads and computes."""
-        if write_roi not in self.walks:
-            self.walks[write_roi] = walk_back(self.wanted(write_roi), self.stored)
-        return self.walks[write_roi]
+        key = (write_roi.offset, write_roi.shape, clip)
+        if key not in self.walks:
+            self.walks[key] = walk_back(self.wanted(write_roi), self.stored, clip=clip)
+        return self.walks[key]
 
     def read_rois(self, write_roi: Roi) -> dict[str, Roi]:
-        """The lattice ROI that a block reads of each array, by path."""
+        """The lattice ROI that a block reads of each array, by path, as if arrays had no borders."""
         rois: dict[str, Roi] = {}
-        for step in self.walk(write_roi):
+        for step in self.walk(write_roi, clip=False):
             array = self.stored.get(step.slot)
             if array is not None:
                 roi = roi_of(array, (step.start, step.stop))

@@ -2,9 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
 from typing import Any
 
-__all__ = ["FORMAT", "Plan", "PlannedRoi", "PlannedTask"]
+from blockflow.utility.files import read_json
+
+__all__ = ["FORMAT", "Plan", "PlannedRoi", "PlannedTask", "plan_of"]
 
 FORMAT = 1
 
@@ -77,7 +80,7 @@ class Plan:
     tasks: tuple[PlannedTask, ...]
     lattice: tuple[str, ...]
     num_workers: int
-    memory_limit: int | None
+    memory_limit: int
     baseline: int
     critical_path: tuple[str, ...]
     warnings: tuple[str, ...] = ()
@@ -106,6 +109,14 @@ class Plan:
             raise ValueError(f"a plan of format {data.get('format')}; this blockflow reads format {FORMAT}")
         tasks = tuple(_task(task) for task in data["tasks"])
         return cls(**{**{name: _frozen(value) for name, value in data.items()}, "tasks": tasks})
+
+
+def plan_of(path: Path) -> Plan | None:
+    """The plan that a file of a run directory holds, if it holds one that can be read."""
+    try:
+        return Plan.from_json(read_json(path))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _task(data: Mapping[str, Any]) -> PlannedTask:

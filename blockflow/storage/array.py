@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     import zarr
 
 __all__ = ["Array"]
+
+#: the attribute that holds what blockflow notes about an array
+OUR_ATTRIBUTE = "blockflow"
 
 
 class Array:
@@ -115,6 +118,15 @@ class Array:
     def spatial_write_unit(self) -> Coordinate:
         """The write unit along the axes that a ROI speaks of, in lattice units."""
         return Coordinate(self.write_unit[axis] for axis in self._axes) * self.voxel_size
+
+    @property
+    def notes(self) -> dict[str, Any]:
+        """What blockflow notes about the array: who writes it, and the like."""
+        return dict(self.data.attrs.get(OUR_ATTRIBUTE, {}))  # type: ignore[union-attr,arg-type]
+
+    def keep_notes(self, notes: Mapping[str, Any]) -> None:
+        """Put `notes` in the place of those that are there; the array must be open for writing."""
+        self.data.attrs[OUR_ATTRIBUTE] = dict(notes)  # type: ignore[union-attr]
 
     def __getitem__(self, key: Any) -> np.ndarray:
         return self.to_ndarray(key) if isinstance(key, Roi) else self._read(key)

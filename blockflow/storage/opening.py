@@ -13,7 +13,8 @@ from blockflow.errors import StorageError
 from blockflow.storage.array import Array
 from blockflow.storage.lattice import Lattice
 from blockflow.storage.metadata import VolumeMetadata
-from blockflow.storage.spec import OUR_ATTRIBUTE, ArraySpec
+from blockflow.storage.results import BlockResults, ResultsSpec, are_results, open_results
+from blockflow.storage.spec import ArraySpec
 
 __all__ = [
     "LocalArrayIdentifier",
@@ -22,6 +23,7 @@ __all__ = [
     "note_session",
     "open_array",
     "open_from_identifier",
+    "open_stored",
     "planned_arrays",
     "use_lattice",
 ]
@@ -29,7 +31,7 @@ __all__ = [
 #: of the whole process, its threads and its children, so that all read and write on the run's lattice
 _LATTICE = "BLOCKFLOW_LATTICE"
 
-_planned: ContextVar[dict[str, ArraySpec]] = ContextVar("planned", default={})  # noqa: B039 (never mutated)
+_planned: ContextVar[dict[str, ArraySpec | ResultsSpec]] = ContextVar("planned", default={})  # noqa: B039 (never mutated)
 
 
 @contextmanager
@@ -52,8 +54,8 @@ def _current_lattice() -> Lattice | None:
 
 
 @contextmanager
-def planned_arrays(specs: Iterable[ArraySpec]) -> Iterator[None]:
-    """Let `open_array` answer for arrays that are described but not created yet."""
+def planned_arrays(specs: Iterable[ArraySpec | ResultsSpec]) -> Iterator[None]:
+    """Let `open_array` and `open_stored` answer for what is described but not created yet."""
     token = _planned.set({str(Path(spec.path).absolute()): spec for spec in specs})
     try:
         yield
@@ -99,8 +101,11 @@ def open_array(path: Any, mode: str = "r") -> Array:
     if isinstance(path, str) and "://" in path:
         raise StorageError(f"{path}: only arrays on a file system can be opened, not a URL")
     place = Path(path)
-    if mode == "r" and (spec := _planned.get().get(str(place.absolute()))) is not None:
-        return spec.planned(_current_lattice())
+    planned = _planned.get().get(str(place.absolute())) if mode == "r" else None
+    if isinstance(planned, ResultsSpec) or (planned is None and are_results(place)):
+        raise StorageError(f"{place}: these are block results, not an array")
+    if planned is not None:
+        return planned.planned(_current_lattice())
     if not place.exists():
         raise StorageError(f"{place}: there is no such array. {_nearest(place)}")
     if not place.is_dir():
@@ -124,32 +129,45 @@ def _nearest(place: Path) -> str:
     return f"{parent} exists and holds: {', '.join(names) or 'nothing'}"
 
 
-def claim(array: Array, writer: str) -> str:
-    """Note who writes an array from now on; returns the stamp that it has while nobody else does.
+def open_stored(path: Any, mode: str = "r") -> Array | BlockResults:
+    """Open what a task reads or writes, an array or block results. Raises `StorageError` if it is neither."""
+    planned = (
+        None if isinstance(path, str) and "://" in path else _planned.get().get(str(Path(path).absolute()))
+    )
+    if mode == "r" and isinstance(planned, ResultsSpec):
+        return planned.planned()
+    if planned is None and are_results(path):
+        return open_results(path)
+    return open_array(path, mode)
 
-    The stamp is a new one whenever the array is new or its last writer was another, so what a writer knows to
-    have written under an older stamp may not be there any more. `array` must be open for writing.
+
+def claim(stored: Array | BlockResults, writer: str) -> str:
+    """Note who writes an array or block results from now on; returns the stamp that they have while nobody else does.
+
+    The stamp is a new one whenever they are new or their last writer was another, so what a writer knows to
+    have written under an older stamp may not be there any more. An array must be open for writing.
     """
-    ours: dict[str, Any] = dict(array.data.attrs.get(OUR_ATTRIBUTE, {}))  # type: ignore[union-attr,arg-type]
+    ours = stored.notes
     if "generation" not in ours or ours.get("writer") != writer:
         ours |= {"generation": uuid.uuid4().hex, "writer": writer}
-        array.data.attrs[OUR_ATTRIBUTE] = ours  # type: ignore[union-attr]
+        stored.keep_notes(ours)
     return str(ours["generation"])
 
 
-def note_session(array: Array, session: str) -> None:
-    """Note in an array that a session writes it, or has written it, so that its stamp as an input is another one.
+def note_session(stored: Array | BlockResults, session: str) -> None:
+    """Note in an array or block results that a session writes them, or has: their stamp as an input is another then.
 
-    `array` must be open for writing.
+    An array must be open for writing.
     """
-    ours: dict[str, Any] = dict(array.data.attrs.get(OUR_ATTRIBUTE, {}))  # type: ignore[union-attr,arg-type]
-    array.data.attrs[OUR_ATTRIBUTE] = {**ours, "session": session}  # type: ignore[union-attr]
+    stored.keep_notes({**stored.notes, "session": session})
 
 
 def array_stamp(path: Any) -> dict[str, Any]:
-    """What tells cheaply whether the array at `path` is still the one it was: metadata, size and time."""
-    array = open_array(path)
+    """What tells cheaply whether the array (or block results) at `path` is still the one it was."""
     place = Path(path)
+    array = open_stored(path)
+    if isinstance(array, BlockResults):
+        return {"path": str(place.absolute()), **array.notes}
     stamp: dict[str, Any] = {
         "path": str(place.absolute()),
         "shape": list(array.shape),

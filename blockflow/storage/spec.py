@@ -9,14 +9,11 @@ from typing import Any
 import numpy as np
 
 from blockflow.errors import StorageError
-from blockflow.storage.array import Array
+from blockflow.storage.array import OUR_ATTRIBUTE, Array
 from blockflow.storage.lattice import Lattice
 from blockflow.storage.metadata import VolumeMetadata
 
 __all__ = ["ArraySpec", "spec_like"]
-
-#: the attribute that holds what blockflow notes about an array
-OUR_ATTRIBUTE = "blockflow"
 
 _COMPRESSORS = ("zstd", "gzip", "blosc", "none")
 _LEVELS = {"zstd": 22, "gzip": 9, "blosc": 9}
@@ -129,6 +126,9 @@ class ArraySpec:
         voxels = np.broadcast_to(np.asarray(self.fill_value, dtype=self.dtype), self.shape).view(_Unwritten)
         voxels.chunks, voxels.shards, voxels.fill_value = self.chunks, self.shards, self.fill_value
         return Array(self.path, voxels, self.metadata, lattice)
+
+    def is_there(self) -> bool:
+        return Path(self.path).exists()
 
     def create(self) -> None:
         """Create the array. Raises `StorageError` if something is in its place already."""

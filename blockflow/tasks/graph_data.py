@@ -94,8 +94,8 @@ class GraphData:
         operators = _upstream_first({_root(slot) for slot in slots})
         return dict(zip(operators, (node.name for node in self.nodes), strict=True))
 
-    def build(self) -> dict[str, Operator]:
-        """The operators, connected; arrays are windows of which nothing is at hand yet.
+    def build(self, *, windows: bool) -> dict[str, Operator]:
+        """The operators, connected; arrays as they are, or with `windows` so that nothing of them is at hand yet.
 
         Raises what making an operator raises, and `StorageError` for an array that cannot be opened.
         """
@@ -109,7 +109,8 @@ class GraphData:
             for path, value in node.values.items():
                 operator.slot_at(path).setValue(value)
             for path, where in node.arrays.items():
-                operator.slot_at(path).setValue(Window(where, open_array(where)))
+                array = open_array(where)
+                operator.slot_at(path).setValue(Window(where, array) if windows else array)
             for path, source in node.links.items():
                 operator.slot_at(path).connect(source.of(operators), permit_distant_connection=True)
             operator.probed_regions = node.probed

@@ -46,7 +46,7 @@ class Program:
     @cached_property
     def operators(self) -> dict[str, Operator]:
         """The graph, built once in a process."""
-        operators = self.graph.build()
+        operators = self.graph.build(windows=True)
         for ref, path in self.stored.items():
             slot = ref.of(operators).source
             slot._value = Window(path, open_array(path))

@@ -9,7 +9,7 @@ from typing import Any
 from funlib.geometry import Roi
 
 from blockflow.errors import TaskError
-from blockflow.storage import Lattice
+from blockflow.storage import ArraySpec, Lattice, ResultsSpec
 
 __all__ = ["BlockwiseTask", "Check", "in_order"]
 
@@ -42,14 +42,15 @@ class BlockwiseTask:
         As in `blockflow.run_blockwise`; `None` leaves them to the worker file.
     num_workers, max_retries, timeout
         Workers at one time; attempts beyond the first; seconds that a block may take (`None`: any time).
+    memory : int, optional
+        Bytes of main memory that a worker is projected to hold, where that is known.
     upstream : tuple of BlockwiseTask
         Tasks whose blocks must be done before the blocks here that read where they write.
     lattice : Lattice, optional
         That of the ROIs, where it is another than that of all arrays of the run.
-    memory : int, optional
-        Bytes that a worker is projected to hold.
     inputs, outputs : mapping of str to str
-        Names and paths of arrays, for a worker file that does not tell by its `arrays` function.
+        Names and paths of arrays, for a worker file that does not tell by its `arrays` function. What is created
+        for the task is given as an `ArraySpec` or a `ResultsSpec` in place of its path.
 
     Raises
     ------
@@ -76,7 +77,7 @@ class BlockwiseTask:
     memory: int | None = None
     upstream: tuple["BlockwiseTask", ...] = ()
     inputs: Mapping[str, str] = field(default_factory=dict)
-    outputs: Mapping[str, str] = field(default_factory=dict)
+    outputs: Mapping[str, str | ArraySpec | ResultsSpec] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -94,6 +95,8 @@ class BlockwiseTask:
             raise TaskError(
                 f"task {self.name}: timeout is {self.timeout}; give seconds, more than 0, or None for no limit"
             )
+        if self.memory is not None and self.memory < 1:
+            raise TaskError(f"task {self.name}: memory is {self.memory}; give bytes, more than 0, or None")
 
 
 def in_order(tasks: Iterable[BlockwiseTask]) -> list[BlockwiseTask]:

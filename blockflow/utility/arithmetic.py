@@ -28,6 +28,7 @@ _UNARY: dict[type, Callable[[Any], Any]] = {ast.UAdd: operator.pos, ast.USub: op
 _TYPES = {
     *(f"{kind}{bits}" for kind in ("uint", "int") for bits in (8, 16, 32, 64)),
     *("float16", "float32", "float64", "complex64", "complex128", "bool_", "object_"),
+    *("float", "int", "bool", "object"),
 }
 
 
@@ -110,7 +111,7 @@ def _bounded(number: Any, text: str) -> Any:
 def _scalar_type(name: str) -> type:
     import numpy as np
 
-    return getattr(np, name, None) or np.dtype(name).type
+    return np.dtype(name.removesuffix("_")).type
 
 
 def _short(text: str) -> str:

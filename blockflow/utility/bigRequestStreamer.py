@@ -69,6 +69,8 @@ class BigRequestStreamer:
     ) -> None:
         if blockAlignment not in ("absolute", "relative"):
             raise ValueError(f"blockAlignment is {blockAlignment!r}; valid are 'absolute' and 'relative'")
+        if batchSize is not None and batchSize < 1:
+            raise ValueError(f"batchSize is {batchSize}; give 1 or more, or None for the number of workers")
         shape = outputSlot.meta.shape
         roi = (tuple(map(int, roi[0])), tuple(map(int, roi[1])))
         if len(roi[0]) != len(shape) or len(roi[1]) != len(shape):

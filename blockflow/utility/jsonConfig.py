@@ -57,6 +57,9 @@ class Namespace:
     def __repr__(self) -> str:
         return f"Namespace({', '.join(f'{name}={value!r}' for name, value in self.__dict__.items())})"
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        self.__dict__[name] = value
+
     def __getattr__(self, name: str) -> Any:  # only for attributes that are not there
         raise AttributeError(f"there is no field {name!r}; there are {', '.join(self.__dict__) or 'none'}")
 
@@ -217,7 +220,7 @@ class JsonConfigParser:
     def _plain(self, namespace: Namespace) -> dict[str, Any]:
         own = {name: value for name, value in vars(namespace).items() if value is not None}
         names = {name.replace(" ", "_"): name for name in self._fields}
-        data: dict[str, Any] = {_NAME: self._schema, _VERSION: self._version}
+        data: dict[str, Any] = {_NAME: self._schema, _VERSION: own.get(_VERSION, self._version)}
         for name, value in own.items():
             if name not in (_NAME, _VERSION):
                 field = names.get(name, name)

@@ -18,6 +18,7 @@ import time
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -68,7 +69,7 @@ class Lease:
         mine = {
             "host": socket.gethostname(),
             "pid": os.getpid(),
-            "process_started": _process_start(os.getpid()),
+            "process_started": _own_start(os.getpid()),
             "since": time.time(),
             "token": self._token,
             **({} if self._note is None else {"note": self._note}),
@@ -107,10 +108,13 @@ class Lease:
             alive = time.time() - renewed < self._stale_after
         return holder if alive else None
 
-    def release(self) -> None:
-        """Give the lock back, if it is still ours."""
+    def release(self, leave_as: Path | None = None) -> bool:
+        """Give the lock back; false if it is not ours any more.
+
+        With `leave_as`, its file is renamed to that in the same moment, as a note of who has done something when.
+        """
         _renewer.remove(self)
-        self._remove_if(self.is_ours)
+        return self._remove_if(self.is_ours, leave_as)
 
     def purge(self) -> bool:
         """Remove the lock whoever holds it; whether there was one."""
@@ -144,8 +148,8 @@ class Lease:
         except (FileNotFoundError, ValueError, KeyError, TypeError):
             return False
 
-    def _remove_if(self, condition: Callable[[], bool]) -> bool:
-        """Remove the file if `condition` holds while nobody else may remove it; whether that was done."""
+    def _remove_if(self, condition: Callable[[], bool], leave_as: Path | None = None) -> bool:
+        """Remove or rename the file if `condition` holds while nobody else may remove it; whether that was done."""
         try:
             # network file systems lock only what may be written; another user's file we may only read
             file = os.open(self._path, os.O_RDWR if os.access(self._path, os.W_OK) else os.O_RDONLY)
@@ -156,7 +160,10 @@ class Lease:
                 fcntl.flock(file, fcntl.LOCK_EX)
             with suppress(FileNotFoundError):  # somebody else was quicker
                 if os.path.samestat(os.fstat(file), self._path.stat()) and condition():
-                    self._path.unlink()
+                    if leave_as is None:
+                        self._path.unlink()
+                    else:
+                        self._path.replace(leave_as)
                     return True
         finally:
             os.close(file)
@@ -230,6 +237,11 @@ def _after_fork() -> None:
 
 
 os.register_at_fork(after_in_child=_after_fork)
+
+
+@lru_cache(maxsize=1)
+def _own_start(pid: int) -> str | None:
+    return _process_start(pid)
 
 
 def _process_start(pid: int) -> str | None:

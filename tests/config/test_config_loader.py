@@ -279,7 +279,7 @@ def test_a_later_override_wins_and_heals_what_it_replaces(load):
         ("compute..num_workers=5", "give key.sub=value, such as --set compute.num_workers=8"),
         (
             "compute.num_worker=5",
-            "compute.num_worker: unknown key 'num_worker'; valid are context, memory, num_workers, did",
+            "compute.num_worker: unknown key 'num_worker'; valid are account, constraint, context, ",
         ),
         ("compute.num_workers=many", "compute.num_workers: must be a whole number, not 'many'"),
         ("compute.num_workers=[1", "not valid YAML: while parsing a flow sequence"),

@@ -135,7 +135,7 @@ def test_keys_that_do_not_exist_are_refused_at_the_top(complaints, key):
 
 
 @pytest.mark.parametrize(
-    ("key", "part"), [("memory: much", "write it as 4 GB"), ("context: slurm", "valid are local")]
+    ("key", "part"), [("memory: much", "write it as 4 GB"), ("context: slrum", "valid are local")]
 )
 def test_compute_takes_only_what_there_is(complaints, key, part):
     """A context or limit that cannot be had is refused, with those that can."""

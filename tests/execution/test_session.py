@@ -79,6 +79,7 @@ class _Task:
             num_workers=1,
             max_retries=self.max_retries,
             timeout=None,
+            memory=None,
             blocks=self.grid.number_of_blocks,
             to_do=self.plan.to_do,
             store=str(self.plan.store),

@@ -126,7 +126,7 @@ def test_slots_are_inherited_in_order():
     class OpSub(OpPlus):
         Extra = InputSlot(optional=True)
         Number = InputSlot(value=5)
-        inputSlots = [InputSlot("Listed", optional=True)]
+        inputSlots = (InputSlot("Listed", optional=True),)
 
     op = OpSub()
     assert list(op.inputs) == ["Input", "Number", "Listed", "Extra"]
@@ -142,8 +142,8 @@ def test_two_slots_of_one_name_are_refused():
     with pytest.raises(TypeError, match="of one name twice"):
 
         class OpTwice(Operator):
-            inputSlots = [InputSlot("X")]
-            outputSlots = [OutputSlot("X")]
+            inputSlots = (InputSlot("X"),)
+            outputSlots = (OutputSlot("X"),)
 
 
 def test_an_unknown_slot_lists_the_others():

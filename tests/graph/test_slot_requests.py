@@ -282,7 +282,7 @@ def meeting():
 
 
 def test_sibling_inputs_are_computed_at_the_same_time():
-    """Where requiredInputRoi is declared, two inputs are computed in parallel, though execute waits for each in turn."""
+    """Where requiredInputRoi is declared, two inputs are computed in parallel, though waited for in turn."""
     ops, total = meeting()
     np.testing.assert_array_equal(total.Output[1:3].wait(), 2 * DATA[1:3])
     assert [len(op.asked) for op in ops] == [1, 1]

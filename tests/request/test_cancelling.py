@@ -1,3 +1,4 @@
+import contextlib
 import threading
 
 import pytest
@@ -51,10 +52,8 @@ def test_cancelling_what_is_over_changes_nothing(fails):
         return 1
 
     request = Request(work).submit()
-    try:
+    with contextlib.suppress(KeyError):
         request.wait()
-    except KeyError:
-        pass
     assert not request.cancel()
     assert not request.cancelled
     if fails:
@@ -192,30 +191,30 @@ def test_what_two_need_lives_until_both_are_cancelled(held):
     assert over.wait(SOON)
 
 
-def test_a_request_that_is_cancelled_with_its_child_is_cancelled_not_failed(held):
+@pytest.mark.parametrize("submit", [False, True])
+def test_a_request_that_is_cancelled_with_its_child_is_cancelled_not_failed(held, submit):
     """A cancelled request whose child is cancelled, too, ends as cancelled: the child's end is no failure of it."""
-    for submit in (False, True):
-        slow, seen, over = held(), [], threading.Event()
+    slow, seen, over = held(), [], threading.Event()
 
-        def child(slow=slow):
-            slow()
-            Request(lambda: None).wait()
+    def child():
+        slow()
+        Request(lambda: None).wait()
 
-        def parent(child=child, submit=submit):
-            request = Request(child)
-            if submit:
-                request.submit()
-            request.wait()
+    def parent():
+        request = Request(child)
+        if submit:
+            request.submit()
+        request.wait()
 
-        request = Request(parent)
-        request.notify_failed(lambda error, _: (seen.append(repr(error)), over.set()))
-        request.notify_cancelled(lambda: (seen.append("cancelled"), over.set()))
-        request.submit()
-        assert slow.started.wait(SOON)
-        assert request.cancel()
-        slow.gate.set()
-        assert over.wait(SOON)
-        assert seen == ["cancelled"]
+    request = Request(parent)
+    request.notify_failed(lambda error, _: (seen.append(repr(error)), over.set()))
+    request.notify_cancelled(lambda: (seen.append("cancelled"), over.set()))
+    request.submit()
+    assert slow.started.wait(SOON)
+    assert request.cancel()
+    slow.gate.set()
+    assert over.wait(SOON)
+    assert seen == ["cancelled"]
 
 
 def test_requests_made_later_inherit_it(held):

@@ -1,3 +1,4 @@
+import contextlib
 import gc
 import subprocess
 import sys
@@ -127,7 +128,7 @@ def test_a_waiting_request_frees_its_worker(held):
 
     def outer():
         request = Request(inner).submit()
-        other = Request(lambda: inner.gate.set()).submit()
+        other = Request(inner.gate.set).submit()
         return request.wait() + (other.wait() or 0)
 
     assert Request(outer).submit().wait() == 3
@@ -201,16 +202,14 @@ def test_exactly_one_kind_of_callback_is_called(outcome, when):
         request.notify_finished(lambda result: seen.append(("finished", result)))
         request.notify_failed(lambda error, info: seen.append(("failed", error, info[0])))
         request.notify_cancelled(lambda: seen.append(("cancelled",)))
-        request.add_done_callback(lambda done: seen.append(done))
+        request.add_done_callback(seen.append)
 
     if when == "before":
         subscribe()
     if outcome == "cancelled":
         request.cancel()
-    try:
+    with contextlib.suppress(KeyError, InvalidRequestException):
         request.wait()
-    except (KeyError, InvalidRequestException):
-        pass
     if when == "after":
         subscribe()
     expected = {
@@ -235,7 +234,7 @@ def test_callbacks_given_before_wait_have_returned_when_it_does():
         seen = []
         request = Request(lambda: 1)
         for k in range(5):
-            request.notify_finished(lambda _, k=k: seen.append(k))
+            request.notify_finished(lambda _, k=k, seen=seen: seen.append(k))
         request.submit()
         request.wait()
         assert seen == [0, 1, 2, 3, 4]

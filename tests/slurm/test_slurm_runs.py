@@ -1,0 +1,136 @@
+"""Runs on a real Slurm: the life of workers, and whatever ends them. Then output, records and queue are right."""
+
+import os
+import signal
+
+import pytest
+from slurm.cluster import wait_until
+
+
+def test_a_run_is_one_array_whatever_its_blocks(make_run):
+    """Voxels are right, one sbatch was enough, and jobs that waited in vain are gone at the end."""
+    run = make_run(60)
+    run.write({"num_workers": 30})
+    run.start()
+    assert run.end() == 0, run.output
+    assert run.is_right()
+    assert run.cluster.queue() == []
+    submissions = [line for line in run.commands() if "sbatch" in line]
+    assert len(submissions) == 1
+    assert len(run.commands()) < 12, run.commands()
+    assert {note["host"] for note in run.notes()} == {"n1", "n2"}
+
+
+def test_lost_workers_are_replaced_and_only_kills_count(make_run):
+    """A killed worker costs its block an attempt, a cancelled or requeued one does not, SIGTERM lets it finish."""
+    run = make_run(8)
+    run.write(hold=[0, 1, 2, 3])
+    run.start()
+    killed, cancelled, requeued, told = (run.begun(block)[0] for block in range(4))
+    run.cluster.run("scancel", "--batch", "--signal=TERM", told["job"])
+    run.let_go(3)
+    run.cluster.run("kill", "-9", str(killed["pid"]), on=killed["host"])
+    run.cluster.run("scancel", cancelled["job"])
+    run.cluster.run("scontrol", "requeue", requeued["job"])
+    assert run.end() == 0, run.output
+    assert run.is_right()
+    found = {(record.block, record.cause, record.attempt) for record in run.failures()}
+    assert found == {(0, "killed", 1), (1, "cancelled", 0), (2, "preemption", 0)}
+    places = {record.block: (record.host, record.job) for record in run.failures()}
+    assert places[1] == (cancelled["host"], cancelled["job"])
+
+
+def test_a_node_that_goes_is_not_the_blocks_fault(make_run):
+    """Work on a node that is powered off is done elsewhere, and the record says node_failure."""
+    run = make_run(8)
+    run.write(hold=[0, 1, 2, 3])
+    run.start()
+    notes = [run.begun(block)[0] for block in range(4)]
+    node = notes[0]["host"]
+    lost = [note["block"] for note in notes if note["host"] == node]
+    run.cluster.power_off(node)
+    run.cluster.declare_down(node)
+    run.let_go(*(note["block"] for note in notes if note["host"] != node))
+    assert run.end() == 0, run.output
+    assert run.is_right()
+    found = {(record.block, record.cause, record.attempt) for record in run.failures()}
+    assert found == {(block, "node_failure", 0) for block in lost}
+
+
+def test_memory_is_raised_in_steps(make_run):
+    """A block that needs twice the memory gets it, one step at a time, and each record says what comes next."""
+    run = make_run(6)
+    run.write({"memory": "200 MB"}, eat={"3": 260})
+    run.start()
+    assert run.end() == 0, run.output
+    assert run.is_right()
+    records = [(record.block, record.cause) for record in run.failures()]
+    assert records == [(3, "out_of_memory")] * len(records)
+    assert 1 <= len(records) <= 2
+    assert (
+        "the next workers get 300 MB of memory in place of 200 MB (at most 400 MB"
+        in run.failures()[0].message
+    )
+    assert run.begun
+
+
+def test_a_worker_leaves_before_its_time_is_over(make_run):
+    """With no time for another block a worker leaves, whole, and is replaced: no block is lost."""
+    run = make_run(4)
+    run.write({"num_workers": 2, "environment": {"SLURM_JOB_END_TIME": "1"}})
+    run.start()
+    assert run.end() == 0, run.output
+    assert run.is_right()
+    assert run.failures() == []
+    assert len({note["job"] for note in run.notes()}) == 4
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_driver_that_is_told_to_stop_leaves_no_job(make_run, number):
+    """After SIGINT or SIGTERM the queue is empty, and the same command goes on."""
+    run = make_run(8)
+    run.write({"num_workers": 30}, hold=[0])
+    run.start()
+    run.begun(0)
+    run.process.send_signal(number)
+    run.let_go(0)
+    assert run.end() == 130, run.output
+    wait_until(lambda: run.cluster.queue() == [], "the queue to be empty", 5.0)
+    run.start()
+    assert run.end() == 0, run.output
+    assert run.is_right()
+    assert run.failures() == []
+
+
+def test_jobs_of_a_killed_driver_are_cancelled_by_the_next(make_run):
+    """When driver and supervisors are killed, jobs may wait for ever; the next run cancels them, and says so."""
+    run = make_run(24)
+    run.write({"num_workers": 24}, hold=[0, 1])
+    run.start()
+    run.begun(0)
+    run.kill_all()
+    assert run.cluster.queue() != []
+    run.start()
+    run.let_go(0, 1)
+    assert run.end() == 0, run.output
+    assert "jobs of a driver of this run that is gone were cancelled" in run.output
+    assert run.is_right()
+
+
+def test_sbatch_may_fail_for_a_while(make_run, tmp_path):
+    """A submission that is refused twice is tried again, and the run goes well."""
+    run = make_run(4)
+    run.write()
+    shim = tmp_path / "bin"
+    shim.mkdir()
+    (shim / "sbatch").write_text(
+        "#!/bin/sh\n"
+        f"n=$(cat {shim}/n 2>/dev/null || echo 0); echo $((n + 1)) > {shim}/n\n"
+        'if [ "$n" -lt 2 ]; then echo "sbatch: error: Batch job submission failed: out of luck" >&2; exit 1; fi\n'
+        'exec /usr/bin/sbatch "$@"\n'
+    )
+    (shim / "sbatch").chmod(0o755)
+    run.start(environment={"PATH": f"{shim}:{os.environ['PATH']}"})
+    assert run.end() == 0, run.output
+    assert run.is_right()
+    assert sum("sbatch" in line for line in run.commands()) == 3

@@ -1,5 +1,6 @@
 """An operator for a formula."""
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -18,12 +19,14 @@ __all__ = ["OpExpression"]
 _NAMES = tuple("abcdefgh")
 
 
-def _formula(value: Any, where: str) -> Formula:
-    if isinstance(value, Formula):
-        return value
+_parsed = lru_cache(100)(parse_formula)
+
+
+def _formula(value: Any, where: str) -> str:
     if not isinstance(value, str):
         raise OperatorError(f"{where} is {value!r}; give a formula as text, as '(a - b) / (a + b)'")
-    return parse_formula(value, _NAMES, where)
+    _parsed(value, _NAMES, where)
+    return value
 
 
 class OpExpression(LocalOperator):
@@ -46,9 +49,13 @@ class OpExpression(LocalOperator):
     expression = Parameter(None, _formula, "the formula")
     dtype = Parameter("float32", dtype_of, "the output's dtype")
 
+    def formula(self) -> Formula:
+        """The formula, checked."""
+        return _parsed(self.expression.value, _NAMES, self.expression.path)
+
     def data_inputs(self) -> list[Slot]:
         """Those that the formula names."""
-        return [self.inputs[name] for name in self.expression.value.names]
+        return [self.inputs[name] for name in self.formula().names]
 
     def output_dtype(self, *dtypes: Any) -> Any:
         """The one given."""
@@ -59,15 +66,15 @@ class OpExpression(LocalOperator):
         missing = [slot.name for slot in self.data_inputs() if not slot.ready()]
         if missing:
             raise OperatorError(
-                f"the formula {self.expression.value.text!r} needs {', '.join(missing)} to be connected"
+                f"the formula {self.expression.value!r} needs {', '.join(missing)} to be connected"
             )
         return super().describe()
 
     def compute(self, result: Array, core: tuple[slice, ...], *data: Any) -> None:
         """Slab by slab, so that what lies between the steps stays small."""
-        formula = self.expression.value
+        formula = self.formula()
         for part in slabs(result.shape):
-            values = {
+            values: dict[str, Any] = {
                 name: np.float64(one)
                 if np.ndim(one) == 0
                 else np.array(one if one.shape == (1,) else one[part], np.float64, order="C")
@@ -81,6 +88,6 @@ class OpExpression(LocalOperator):
 
     def scratch_bytes(self, slot: Slot, subindex: tuple[int, ...], roi: SubRegion) -> int:
         """The inputs of a slab in float64, and what lies between the steps."""
-        formula = self.expression.value
+        formula = self.formula()
         voxels = slab_voxels([b - a for a, b in zip(roi.start, roi.stop, strict=True)])
         return int(voxels * max(8 * len(formula.names) + formula.bytes_per_voxel(), 18))

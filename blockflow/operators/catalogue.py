@@ -34,7 +34,6 @@ _FAMILIES: dict[str, tuple[str, ...]] = {
         "OpRESTfulBlockwiseFilesetReader",
         "OpRESTfulVolumeReader",
     ),
-    "normalising": ("OpNormalizeMinMax",),
     "calculating": ("OpExpression",),
     "choosing": (
         "OpArgmax",

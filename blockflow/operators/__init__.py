@@ -21,6 +21,12 @@ if TYPE_CHECKING:
     )
     from blockflow.operators.block_store import cache_budget, cached_bytes, set_cache_budget
     from blockflow.operators.blocked_caching import OpBlockedArrayCache
+    from blockflow.operators.filesets import (
+        OpBlockwiseFilesetReader,
+        OpBlockwiseFilesetWriter,
+        OpRESTfulBlockwiseFilesetReader,
+        OpRESTfulVolumeReader,
+    )
     from blockflow.operators.functions import neighbourhood, operator_from, pointwise
     from blockflow.operators.normalising import OpNormalizeMinMax
     from blockflow.operators.piping import (
@@ -51,6 +57,8 @@ __all__ = [
     "OpAdd",
     "OpArrayPiper",
     "OpBlockedArrayCache",
+    "OpBlockwiseFilesetReader",
+    "OpBlockwiseFilesetWriter",
     "OpCrop",
     "OpDivide",
     "OpDownsample",
@@ -68,6 +76,8 @@ __all__ = [
     "OpNormalizeMinMax",
     "OpPower",
     "OpPrecomputedInput",
+    "OpRESTfulBlockwiseFilesetReader",
+    "OpRESTfulVolumeReader",
     "OpReorderAxes",
     "OpSingleChannelSelector",
     "OpSlicedBlockedArrayCache",

@@ -101,7 +101,7 @@ def test_workers_killed_in_each_task_change_nothing(run, recompute):
 
 
 def test_drivers_killed_in_and_between_tasks_change_nothing(run):
-    """The driver killed inside tasks and between them, and resumed each time: the same labels, and little done twice."""
+    """The driver killed inside tasks and between them, and resumed each time: the same labels, little done twice."""
     killed = 0
     for order in ("segment-between", "merge-after", "number-between"):
         Path(f"kill-driver-{order}").touch()

@@ -354,7 +354,9 @@ def _stitch(given: Any) -> Any:
         try:
             Stitch.of(given)
         except LabelError as error:
-            raise PydanticCustomError("no_stitch", "{reason}", {"reason": str(error)}) from None
+            raise PydanticCustomError(
+                "no_stitch", "{reason}", {"reason": str(error).removeprefix("stitch: ")}
+            ) from None
     return given
 
 

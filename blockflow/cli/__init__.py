@@ -20,6 +20,7 @@ _COMMANDS = {
     "retry": "Try the failed blocks of a run again.",
     "reset": "Let the next run do blocks again that are done.",
     "array": "Look at an array: its metadata, or a slice as a picture.",
+    "operators": "Say which operators there are, and what they do.",
     "sample": "Make a small sample volume to try things on.",
     "schema": "Print the JSON Schema of config files, for editors.",
 }

@@ -42,13 +42,13 @@ def command(config: Path, overrides: tuple[str, ...], quiet: bool, dry_run: bool
 def describe_config(config: Path, overrides: "Sequence[str]") -> int:
     """Say what a run would start for each task, and start nothing."""
     from blockflow.compute import create_compute_context
-    from blockflow.config import build_tasks, load_config
+    from blockflow.config import build_run, load_config
     from blockflow.execution.assignment import workers_of
     from blockflow.tasks import prepare
 
     loaded = load_config(config, overrides)
     compute = create_compute_context(loaded.config.compute.spec())
-    for prepared in prepare(build_tasks(loaded)):
+    for prepared in prepare(build_run(loaded).tasks):
         task, blocks = prepared.task, prepared.grid.number_of_blocks
         most = min(task.num_workers, blocks)
         workers = workers_of(loaded.run_dir.absolute(), task.name, most, task.memory)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from small_operators import OpPass, OpPlus, OpSum, chain
 
-from blockflow.graph import InputSlot, Operator, OutputSlot
+from blockflow.graph import InputSlot, Operator, OutputSlot, SlotNotReadyError
 from blockflow.graph.edits import editing
 from blockflow.request import Request
 
@@ -330,3 +330,14 @@ def test_dirtiness_that_passed_a_failed_operator_by_is_made_up_for():
         total.A.setValue(DATA[:2])
         total.B.setValue(DATA[:2])
     assert [str(roi) for roi in last.dirty] == ["(0, 0) to (2, 6)"]
+
+
+def test_a_slot_that_was_unready_and_is_gone_for_good():
+    """A request of a slot that lost its input and then was cleaned up says that it is not ready."""
+    op = OpPlus()
+    op.Input.setValue(DATA)
+    request = op.Output[:]
+    op.Input.disconnect()
+    op.cleanUp()
+    with pytest.raises(SlotNotReadyError):
+        request.wait()

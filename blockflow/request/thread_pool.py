@@ -33,7 +33,8 @@ def default_num_workers() -> int:
         if not given.isdecimal():
             raise ValueError(f"BLOCKFLOW_THREADS is {given!r}; give a number of threads, or 0 to use none")
         return int(given)
-    return min(len(os.sched_getaffinity(0)), MOST_WORKERS)
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(usable, MOST_WORKERS)
 
 
 class ThreadPool:

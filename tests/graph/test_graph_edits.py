@@ -1,3 +1,4 @@
+import os
 import threading
 
 import numpy as np
@@ -341,3 +342,24 @@ def test_a_slot_that_was_unready_and_is_gone_for_good():
     op.cleanUp()
     with pytest.raises(SlotNotReadyError):
         request.wait()
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_child_may_edit_though_a_thread_edited_when_it_forked():
+    """An edit of a thread that the child does not have does not stop the child's."""
+    op, other, inside, gate = OpPlus(), OpPlus(), threading.Event(), threading.Event()
+    op.Input.notifyDirty(lambda *_: inside.set() or gate.wait(SOON))
+    thread = threading.Thread(target=op.Input.setValue, args=(DATA,))
+    thread.start()
+    assert inside.wait(SOON)
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            other.Input.setValue(DATA)
+            status = int((other.Output[:].wait() != DATA + 1).any())
+        finally:
+            os._exit(status)
+    gate.set()
+    thread.join(SOON)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

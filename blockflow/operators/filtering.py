@@ -26,7 +26,11 @@ class Filter(LocalOperator):
     """
 
     Input = InputSlot()
-    mode = Parameter("reflect", one_of(*BOUNDARY_MODES), "what lies beyond the border of the array: reflect, constant, nearest or mirror")
+    mode = Parameter(
+        "reflect",
+        one_of(*BOUNDARY_MODES),
+        "what lies beyond the border of the array: reflect, constant, nearest or mirror",
+    )
     cval = Parameter(0.0, number, "the value beyond the border, for mode constant")
     axes = Parameter(
         None, None, "names or numbers of the axes it runs over; by default all of space", optional=True

@@ -185,7 +185,9 @@ class OpPad(MappedOperator):
     after = Parameter(
         0, each(at_least(0, whole)), "voxels after the last, for all axes of space or each axis"
     )
-    mode = Parameter("constant", one_of(*BOUNDARY_MODES), "what is around the input: constant, nearest, reflect or mirror")
+    mode = Parameter(
+        "constant", one_of(*BOUNDARY_MODES), "what is around the input: constant, nearest, reflect or mirror"
+    )
     cval = Parameter(0, number, "the value around the input, for mode constant")
 
     parallel_inputs = False

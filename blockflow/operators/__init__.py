@@ -37,6 +37,12 @@ if TYPE_CHECKING:
     )
     from blockflow.operators.contrast import OpLocalNormalization, OpTiledClahe
     from blockflow.operators.distances import OpDistanceTransform
+    from blockflow.operators.filesets import (
+        OpBlockwiseFilesetReader,
+        OpBlockwiseFilesetWriter,
+        OpRESTfulBlockwiseFilesetReader,
+        OpRESTfulVolumeReader,
+    )
     from blockflow.operators.functions import neighbourhood, operator_from, pointwise
     from blockflow.operators.grey_values import OpCast, OpClip, OpGamma, OpInvert, OpLookup, OpRescale
     from blockflow.operators.morphology import (
@@ -107,6 +113,8 @@ __all__ = [
     "OpBinaryOpening",
     "OpBlackTopHat",
     "OpBlockedArrayCache",
+    "OpBlockwiseFilesetReader",
+    "OpBlockwiseFilesetWriter",
     "OpCast",
     "OpClip",
     "OpConcatenate",
@@ -164,6 +172,8 @@ __all__ = [
     "OpPercentile",
     "OpPower",
     "OpPrecomputedInput",
+    "OpRESTfulBlockwiseFilesetReader",
+    "OpRESTfulVolumeReader",
     "OpRank",
     "OpReorderAxes",
     "OpRescale",

@@ -28,6 +28,12 @@ _FAMILIES: dict[str, tuple[str, ...]] = {
         "OpSubtract",
     ),
     "blocked_caching": ("OpBlockedArrayCache",),
+    "filesets": (
+        "OpBlockwiseFilesetReader",
+        "OpBlockwiseFilesetWriter",
+        "OpRESTfulBlockwiseFilesetReader",
+        "OpRESTfulVolumeReader",
+    ),
     "calculating": ("OpExpression",),
     "choosing": (
         "OpArgmax",

@@ -25,7 +25,7 @@ from blockflow.planning import Planned, assemble, describe_output, draft, plan_o
 from blockflow.storage import Array, ArraySpec, ResultsSpec, open_array, open_stored, planned_arrays
 from blockflow.tasks import BlockwiseTask, described_outputs, find_worker_file
 
-__all__ = ["Run", "build_run", "build_tasks"]
+__all__ = ["Run", "build_run"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,11 +34,6 @@ class Run:
 
     tasks: list[BlockwiseTask]
     planned: Planned | None
-
-
-def build_tasks(loaded: LoadedConfig) -> list[BlockwiseTask]:
-    """The tasks of a config; see `build_run`."""
-    return build_run(loaded).tasks
 
 
 def build_run(loaded: LoadedConfig) -> Run:

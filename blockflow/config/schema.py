@@ -207,7 +207,8 @@ class ArrayConfig(_Model):
     """An array that is there before the run."""
 
     path: _Path = Field(
-        description="The folder of the zarr array; a relative path counts from the config file."
+        description="The folder of a zarr array, FILE.h5/DATASET, the .json description of a fileset or remote volume, "
+        "or a .npy file; a relative path counts from the config file."
     )
 
 
@@ -312,7 +313,9 @@ class OutputConfig(_Model):
     """A slot of the graph that is stored."""
 
     slot: _Path = Field(description="An operator (its only output), or OPERATOR.SLOT.")
-    path: _Path = Field(description="The folder of the array, from the config file on; created.")
+    path: _Path = Field(
+        description="The folder of the zarr array, or the .json file of a fileset, from the config file on; created."
+    )
     chunks: _Shape | None = Field(
         default=None, description="In voxels, one number per axis. By default those of the input."
     )
@@ -326,7 +329,8 @@ class OutputConfig(_Model):
         default="shrink", description="What to do where blocks do not tile the array."
     )
     compressor: _Path = Field(
-        default="zstd", description="zstd, gzip, blosc or none; with a level as zstd:5."
+        default="auto",
+        description="zstd, gzip, blosc or none; with a level as zstd:5. 'auto': zstd, or none for filesets.",
     )
     fill_value: float = Field(default=0, description="What voxels read as that were not written.")
     zarr_format: Literal[2, 3] = Field(default=3, description="The version of zarr's format.")

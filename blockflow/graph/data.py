@@ -126,7 +126,11 @@ class SlotData(SlotSignals):
         if type(roi) is SubRegion:
             shape = self._known_shape()
             start, stop = roi.start, roi.stop
-            if len(start) != len(shape) or any(map(_outside, start, stop, shape)):
+            inside = len(start) == len(shape)
+            for a, b, size in zip(start, stop, shape, strict=inside):
+                if not 0 <= a <= b <= size:
+                    inside = False
+            if not inside:
                 raise RoiError(
                     f"{self.path} has shape {shape}; {tuple(start)} to {tuple(stop)} reaches outside of it"
                 )

@@ -7,7 +7,7 @@ or fewer of them, are better. They were chosen on one machine, see `benchmarks/p
 
 import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
@@ -65,8 +65,10 @@ def choose_block_shape(
     @cache
     def weigh(shape: Coordinate) -> Choice:
         blocks = math.prod(-(-size // edge) for size, edge in zip(extent, shape, strict=True))
-        cost = part.cost(inner_block(part.frame.roi, shape))
-        return Choice(shape, blocks, cost, _seconds(cost, blocks, extent, shape, num_workers))
+        inner = inner_block(part.frame.roi, shape)
+        cost = part.cost(inner)
+        context = _context(part, inner)
+        return Choice(shape, blocks, cost, _seconds(cost, blocks, extent, shape, context, num_workers))
 
     def fits(choice: Choice) -> bool:
         return choice.cost.memory <= memory
@@ -92,12 +94,11 @@ def _climb(
     num_workers: int,
 ) -> Choice:
     """From the smallest block on, always to the best of those that are a step larger or smaller along some axes."""
-    ladders = [list(_ladder(size, edge)) for size, edge in zip(extent, unit, strict=True)]
-    most = math.prod(ladder[-1][1] for ladder in ladders)
-    least_blocks = min(most, _BLOCKS_PER_WORKER * num_workers)
+    ladders = [_ladder(size, edge) for size, edge in zip(extent, unit, strict=True)]
 
     def rank(choice: Choice) -> tuple[bool, float]:
-        return choice.blocks < least_blocks, choice.seconds
+        whole = math.prod(size / edge for size, edge in zip(extent, choice.shape, strict=True))
+        return whole < _BLOCKS_PER_WORKER * num_workers, choice.seconds
 
     places = [0] * len(ladders)
     while True:
@@ -106,7 +107,7 @@ def _climb(
             moved = [place + move for place, move in zip(places, moves, strict=True)]
             if not all(0 <= place < len(ladder) for place, ladder in zip(moved, ladders, strict=True)):
                 continue
-            choice = weigh(Coordinate(ladder[place][0] for ladder, place in zip(ladders, moved, strict=True)))
+            choice = weigh(Coordinate(ladder[place] for ladder, place in zip(ladders, moved, strict=True)))
             if fits(choice) and rank(choice) < rank(found[0] if found else best):
                 found = choice, moved
         if found is None:
@@ -114,20 +115,33 @@ def _climb(
         best, places = found
 
 
-def _ladder(extent: int, unit: int) -> Iterator[tuple[int, int]]:
-    """Sizes along an axis that are tried, and how many units there are along all of it."""
+def _ladder(extent: int, unit: int) -> list[int]:
+    """Sizes along an axis that are tried."""
     count = -(-extent // unit)
-    sizes = sorted({min(unit * multiple, extent) for multiple in (*_MULTIPLES, count) if multiple <= count})
-    for size in sizes:
-        yield size, count
+    return sorted({min(unit * multiple, extent) for multiple in (*_MULTIPLES, count) if multiple <= count})
 
 
-def _seconds(cost: BlockCost, blocks: int, extent: Coordinate, shape: Coordinate, num_workers: int) -> float:
-    """What all blocks take, by the model: those at the end are smaller, and none is done by two workers."""
-    whole: float = math.prod(size / edge for size, edge in zip(extent, shape, strict=True))
-    full: int = math.prod(size // edge for size, edge in zip(extent, shape, strict=True))
+def _context(part: Part, write_roi: Roi) -> Coordinate:
+    """How much farther than it writes a block reads, along each axis."""
+    wider = [
+        roi.shape - write_roi.shape
+        for roi in part.read_rois(write_roi).values()
+        if roi.dims == write_roi.dims
+    ]
+    return Coordinate(max(0, *along) for along in zip(*wider, strict=True)) if wider else write_roi.shape * 0
+
+
+def _seconds(
+    cost: BlockCost, blocks: int, extent: Coordinate, shape: Coordinate, context: Coordinate, num_workers: int
+) -> float:
+    """What all blocks take, by the model: those at the end are smaller, but for their context."""
     each = _PER_BYTE_READ * cost.bytes_read + _PER_BYTE_WRITTEN * cost.bytes_written + _PER_WORK * cost.work
-    evenly: float = (_PER_BLOCK * blocks + each * whole) / num_workers
+    whole = 1.0
+    for size, edge, more in zip(extent, shape, context, strict=True):
+        count, rest = divmod(size, edge)
+        whole *= count + ((rest + more) / (edge + more) if rest else 0)
+    full: int = math.prod(size // edge for size, edge in zip(extent, shape, strict=True))
+    evenly = (_PER_BLOCK * blocks + each * whole) / num_workers
     rounds: float = -(-full // num_workers) * (_PER_BLOCK + each)
     return max(evenly, rounds)
 

@@ -23,17 +23,17 @@ OUR_ATTRIBUTE = "blockflow"
 
 
 class Array:
-    """A zarr array with `voxel_size`, `offset`, `units` and `axis_names`, indexed by `Roi` in lattice units.
+    """An array with `voxel_size`, `offset`, `units` and `axis_names`, indexed by `Roi` in lattice units.
 
     `array[roi]` reads a ROI as an ndarray of shape (channels..., *voxels). What lies outside of the array
     reads as its fill value. `array[roi] = data` writes a ROI; what lies outside is cut off. A ROI must fall
-    on voxel borders. Any other key goes to the zarr array as it is.
+    on voxel borders. Any other key goes to `data` as it is.
 
     Parameters
     ----------
     path : str
         Where the array is, for messages and records.
-    data : zarr.Array or numpy.ndarray
+    data : zarr.Array, numpy.ndarray, or what has `shape`, `dtype`, `chunks`, `attrs` and slices like one
         The voxels.
     metadata : VolumeMetadata
     lattice : Lattice, optional
@@ -48,7 +48,7 @@ class Array:
     def __init__(
         self,
         path: str,
-        data: "zarr.Array[Any] | np.ndarray",
+        data: "zarr.Array[Any] | np.ndarray | Any",
         metadata: VolumeMetadata,
         lattice: Lattice | None = None,
     ) -> None:
@@ -104,6 +104,18 @@ class Array:
         slices = self._slices(begin, end)
         bounds = [one.indices(size)[:2] for one, size in zip(slices, self.shape, strict=True)]
         return tuple(first for first, _ in bounds), tuple(last for _, last in bounds)
+
+    def shape_of(self, roi: Roi) -> tuple[int, ...]:
+        """The shape of what is read of a ROI, all axes."""
+        begin, end = self._voxels(roi)
+        return self._full_shape(end - begin)
+
+    def corner_of(self, roi: Roi) -> tuple[int, ...]:
+        """Where a ROI begins in voxels, all axes; negative if that is before the array."""
+        corner = [0] * len(self.shape)
+        for axis, at in zip(self._axes, self._voxels(roi)[0], strict=True):
+            corner[axis] = at
+        return tuple(corner)
 
     @property
     def chunks(self) -> tuple[int, ...]:

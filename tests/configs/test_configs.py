@@ -73,3 +73,21 @@ def test_every_config_has_its_test():
     """No config is left out."""
     tested = {name.removeprefix("test_") for name in globals() if name.startswith("test_")}
     assert {path.stem for path in CONFIGS.glob("*.yaml")} <= tested
+
+
+def test_filesets(folder):
+    """The fileset holds the smoothed sample, the mask is made of it, and one HDF5 file too."""
+    run(folder, "filesets")
+    from blockflow.operators import OpGaussianSmoothing
+    from blockflow.storage import open_array
+
+    operator = OpGaussianSmoothing()
+    operator.Input.setValue(zarr.open(str(folder / "sample/raw"))[:])
+    operator.sigma.setValue(1.0)
+    smooth = open_array(folder / "results/smooth.json").to_ndarray()
+    np.testing.assert_array_equal(smooth, operator.Output[:].wait())
+    np.testing.assert_array_equal(zarr.open(str(folder / "results/smooth_mask.zarr"))[:], smooth > 128)
+    source, target = folder / "results/smooth.json", folder / "results/smooth.h5/volume/data"
+    command = [sys.executable, "-m", "blockflow", "array", "convert", str(source), str(target)]
+    subprocess.run(command, check=True, timeout=100)
+    np.testing.assert_array_equal(open_array(target).to_ndarray(), smooth)

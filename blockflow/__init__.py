@@ -7,8 +7,19 @@ from blockflow.utility.lazy import lazy_names
 if TYPE_CHECKING:
     from blockflow.blockwise import DaCapoBlockwiseTask, run_blockwise
     from blockflow.execution.client import blocks
+    from blockflow.operators.functions import neighbourhood, operator_from, pointwise
+    from blockflow.segment.run import segment_blockwise
 
-__all__ = ["DaCapoBlockwiseTask", "__version__", "blocks", "run_blockwise"]
+__all__ = [
+    "DaCapoBlockwiseTask",
+    "__version__",
+    "blocks",
+    "neighbourhood",
+    "operator_from",
+    "pointwise",
+    "run_blockwise",
+    "segment_blockwise",
+]
 __version__ = "0.1.0"
 
 __getattr__ = lazy_names(
@@ -16,6 +27,10 @@ __getattr__ = lazy_names(
     {
         "DaCapoBlockwiseTask": "blockflow.blockwise",
         "blocks": "blockflow.execution.client",
+        "neighbourhood": "blockflow.operators.functions",
+        "operator_from": "blockflow.operators.functions",
+        "pointwise": "blockflow.operators.functions",
         "run_blockwise": "blockflow.blockwise",
+        "segment_blockwise": "blockflow.segment.run",
     },
 )

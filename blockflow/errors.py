@@ -4,6 +4,10 @@ __all__ = [
     "BlockflowError",
     "ComputeError",
     "ConfigError",
+    "LabelError",
+    "OperatorError",
+    "PlanError",
+    "RoiError",
     "RunDirectoryError",
     "StorageError",
     "TaskError",
@@ -17,6 +21,10 @@ class BlockflowError(Exception):
 
 class ConfigError(BlockflowError, ValueError):
     """A config file, or a value in it, cannot be used."""
+
+
+class RoiError(BlockflowError, ValueError):
+    """A region of voxels is none, or lies where it must not."""
 
 
 class ComputeError(BlockflowError, RuntimeError):
@@ -35,5 +43,17 @@ class StorageError(BlockflowError, ValueError):
     """An array cannot be opened, created, read or written as asked."""
 
 
+class LabelError(BlockflowError, ValueError):
+    """Labels cannot be made or merged as asked."""
+
+
+class PlanError(BlockflowError, ValueError):
+    """A graph cannot be cut into tasks as it is asked for."""
+
+
 class RunDirectoryError(BlockflowError, RuntimeError):
     """A run directory belongs to something else, or cannot be read."""
+
+
+class OperatorError(BlockflowError, ValueError):
+    """An operator cannot work with these inputs or parameters, or there is no such operator."""

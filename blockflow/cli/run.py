@@ -42,13 +42,13 @@ def command(config: Path, overrides: tuple[str, ...], quiet: bool, dry_run: bool
 def describe_config(config: Path, overrides: "Sequence[str]") -> int:
     """Say what a run would start for each task, and start nothing."""
     from blockflow.compute import create_compute_context
-    from blockflow.config import build_tasks, load_config
+    from blockflow.config import build_run, load_config
     from blockflow.execution.assignment import workers_of
     from blockflow.tasks import prepare
 
     loaded = load_config(config, overrides)
     compute = create_compute_context(loaded.config.compute.spec())
-    for prepared in prepare(build_tasks(loaded)):
+    for prepared in prepare(build_run(loaded).tasks):
         task, blocks = prepared.task, prepared.grid.number_of_blocks
         most = min(task.num_workers, blocks)
         workers = workers_of(loaded.run_dir.absolute(), task.name, most, task.memory)
@@ -62,7 +62,7 @@ def run_config(
 ) -> int:
     """Run a config, say how it went, and give the exit status; `failed` as for `run_prepared`."""
     from blockflow.compute import create_compute_context
-    from blockflow.config import build_tasks, load_config
+    from blockflow.config import build_run, load_config
     from blockflow.execution.assignment import workers_of
     from blockflow.execution.driver import run_prepared
     from blockflow.execution.progress import Silent, progress_for
@@ -70,17 +70,23 @@ def run_config(
 
     loaded = load_config(config, overrides)
     compute = loaded.config.compute
+    built = build_run(loaded)
+    progress = Silent() if quiet else progress_for()
+    if built.planned is not None:
+        for line in (*built.planned.plan.warnings, *built.planned.plan.notes):
+            progress.note(line)
     context = create_compute_context(compute.spec())
     outcome = run_prepared(
-        prepare(build_tasks(loaded)),
+        prepare(built.tasks),
         loaded.run_dir,
         name=loaded.name,
         compute=context,
         num_workers=compute.num_workers,
         config=loaded.text,
+        plan=built.planned.plan.to_json() if built.planned is not None else None,
         origin={"config": str(loaded.path), "overrides": list(loaded.overrides)},
         failed=failed,
-        progress=Silent() if quiet else progress_for(),
+        progress=progress,
     )
     click.echo(f"{loaded.name}: {outcome.word}")
     for name, task in outcome.tasks.items():

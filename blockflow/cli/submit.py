@@ -38,7 +38,7 @@ def command(
     """
     from blockflow.compute import create_compute_context
     from blockflow.compute.slurm import Commands, SlurmOptions, driver_script
-    from blockflow.config import build_tasks, load_config
+    from blockflow.config import build_run, load_config
     from blockflow.execution.assignment import workers_of
     from blockflow.tasks import prepare
     from blockflow.utility.files import write_aside
@@ -52,7 +52,7 @@ def command(
     compute = loaded.config.compute
     context = create_compute_context(compute.spec())
     run_dir = loaded.run_dir.absolute()
-    for prepared in prepare(build_tasks(loaded)):  # what is wrong is said now, not in an hour
+    for prepared in prepare(build_run(loaded).tasks):  # what is wrong is said now, not in an hour
         task = prepared.task
         context.of_task(workers_of(run_dir, task.name, task.num_workers, task.memory))
     script = run_dir.with_name(f"{run_dir.name}.driver.sh")

@@ -1,6 +1,6 @@
 """The config: a YAML file, checked as a whole, that becomes tasks."""
 
-from blockflow.config.build import build_tasks
+from blockflow.config.build import Run, build_run
 from blockflow.config.loader import LoadedConfig, load_config
 from blockflow.config.schema import ArrayConfig, ComputeConfig, Config, RoiConfig, TaskConfig, json_schema
 
@@ -10,8 +10,9 @@ __all__ = [
     "Config",
     "LoadedConfig",
     "RoiConfig",
+    "Run",
     "TaskConfig",
-    "build_tasks",
+    "build_run",
     "json_schema",
     "load_config",
 ]

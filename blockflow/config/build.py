@@ -2,41 +2,66 @@
 
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 from funlib.geometry import Roi
 
+from blockflow.config.graph import ConfigGraph, operator_references, target_of
 from blockflow.config.loader import LoadedConfig
-from blockflow.config.problems import Location, Problem, choices, dotted, raise_problems
-from blockflow.config.schema import RoiConfig, TaskConfig
+from blockflow.config.problems import Location, Problem, raise_problems
+from blockflow.config.references import (
+    keywords_given_twice,
+    place_of_reference,
+    references,
+    resolve,
+    shared_paths,
+    upstream_of,
+)
+from blockflow.config.schema import RoiConfig
+from blockflow.config.segmentations import function_file_of, segmentation_references, tasks_of_segmentation
 from blockflow.errors import BlockflowError, ConfigError
-from blockflow.tasks import BlockwiseTask, find_worker_file
+from blockflow.planning import Planned, assemble, describe_output, draft, plan_of
+from blockflow.storage import Array, ArraySpec, ResultsSpec, open_array, open_stored, planned_arrays
+from blockflow.tasks import BlockwiseTask, described_outputs, find_worker_file
 
-__all__ = ["build_tasks"]
+__all__ = ["Run", "build_run"]
 
 
-def build_tasks(loaded: LoadedConfig) -> list[BlockwiseTask]:
-    """The tasks of a config, each after those that it depends on.
+@dataclass(frozen=True, eq=False)
+class Run:
+    """What a config comes to: all tasks, each after those that it depends on, and the plan of its graph."""
+
+    tasks: list[BlockwiseTask]
+    planned: Planned | None
+
+
+def build_run(loaded: LoadedConfig) -> Run:
+    """The tasks of a config, and the plan of its graph.
 
     The worker file of a task gets the absolute paths of its inputs and outputs as keyword arguments, and
-    `args` beside them. A task that reads another one's output depends on it.
+    `args` beside them. A task that reads what another one, or the graph, writes depends on it.
 
     Raises
     ------
     ConfigError
         With a line for each name that means nothing, worker file that is not there, keyword that is given
         twice, or output that something else is using; or for tasks that wait for each other.
+    PlanError, StorageError
+        If the graph cannot be cut into tasks.
     """
-    problems = [*_shared_paths(loaded)]
+    problems = [*shared_paths(loaded)]
     inputs: dict[str, dict[str, str]] = {}
     needs: dict[str, dict[str, Location]] = {}
     worker_files: dict[str, Path] = {}
     for name, task in loaded.config.tasks.items():
         inputs[name], needs[name] = {}, {}
-        for location, given in _references(name, task):
+        for location, given in references(name, task):
             try:
-                path, maker = _resolve(loaded, given) if location[2] == "inputs" else _upstream(loaded, given)
+                path, maker = (
+                    resolve(loaded, given) if location[2] == "inputs" else upstream_of(loaded, given)
+                )
             except ConfigError as error:
                 problems.append(loaded.problem(location, str(error)))
                 continue
@@ -48,20 +73,154 @@ def build_tasks(loaded: LoadedConfig) -> list[BlockwiseTask]:
             worker_files[name] = find_worker_file(os.path.expanduser(task.worker_file), loaded.folder)  # noqa: PTH111
         except (BlockflowError, OSError) as error:
             problems.append(loaded.problem(("tasks", name, "worker_file"), str(error)))
-        problems += _keywords_given_twice(loaded, name, task)
+        problems += keywords_given_twice(loaded, name, task)
+    for name, segmentation in loaded.config.segmentations.items():
+        inputs[name], needs[name] = {}, {}
+        for location, given in segmentation_references(name, segmentation):
+            is_input = location[2] == "input"
+            try:
+                path, maker = resolve(loaded, given) if is_input else upstream_of(loaded, given)
+            except ConfigError as error:
+                problems.append(loaded.problem(location, str(error)))
+                continue
+            if is_input:
+                inputs[name]["input"] = path
+            if maker is not None:
+                needs[name].setdefault(maker, location)
+        try:
+            function_file_of(loaded, segmentation)
+        except (BlockflowError, OSError) as error:
+            problems.append(loaded.problem(("segmentations", name, "function_file"), str(error)))
+    for name, output in loaded.config.outputs.items():
+        needs[name] = {}
+        for given in operator_references(loaded, output.slot):
+            try:
+                _, maker = resolve(loaded, given, stored=False)
+            except ConfigError as error:
+                problems.append(loaded.problem(place_of_reference(loaded, given, name), str(error)))
+                continue
+            if maker is not None:
+                needs[name].setdefault(maker, ("outputs", name, "slot"))
     if not problems:
         problems += _circles(loaded, needs)
     raise_problems(problems)
+    return _Builder(loaded, inputs, needs, worker_files).run()
 
-    built: dict[str, BlockwiseTask] = {}
-    for name in TopologicalSorter(needs).static_order():
-        upstream = tuple(built[needed] for needed in needs[name])
+
+class _Builder:
+    """Builds worker-file tasks and the graph, which may take from each other in any order."""
+
+    def __init__(
+        self,
+        loaded: LoadedConfig,
+        inputs: Mapping[str, Mapping[str, str]],
+        needs: Mapping[str, Mapping[str, Location]],
+        worker_files: Mapping[str, Path],
+    ) -> None:
+        self._loaded = loaded
+        self._inputs = inputs
+        self._needs = needs
+        self._worker_files = worker_files
+        self._described: dict[str, ArraySpec | ResultsSpec] = {}
+        self._known: set[str] = set()
+        self._graph = ConfigGraph(loaded, self._open_named)
+
+    def run(self) -> Run:
+        planned = self._plan() if self._loaded.config.outputs else None
+        order = {name: list(made) for name, made in self._needs.items()}
+        if planned is not None:
+            order |= {task.name: list(task.upstream) for task in planned.plan.tasks}
+        built: dict[str, BlockwiseTask] = {}
+        for name in TopologicalSorter(order).static_order():
+            upstream = tuple(built[needed] for needed in order[name])
+            if name in self._loaded.config.tasks:
+                built[name] = self._task(name, upstream)
+            elif name in self._loaded.config.segmentations:
+                built[name] = self._segmentation(name, upstream)
+            elif planned is not None:
+                built[name] = planned.task(planned.plan[name], upstream)
+        return Run(list(built.values()), planned)
+
+    def _task(self, name: str, upstream: tuple[BlockwiseTask, ...]) -> BlockwiseTask:
+        loaded = self._loaded
         try:
-            built[name] = _build(loaded, name, inputs[name], worker_files[name], upstream)
+            return _build(loaded, name, self._inputs[name], self._worker_files[name], upstream)
         except BlockflowError as error:
-            problems.append(loaded.problem(("tasks", name), str(error)))
-            raise_problems(problems)
-    return list(built.values())
+            raise_problems([loaded.problem(("tasks", name), str(error))])
+            raise
+
+    def _segmentation(self, name: str, upstream: tuple[BlockwiseTask, ...]) -> BlockwiseTask:
+        """The last task of a segmentation; the others are upstream of it."""
+        loaded = self._loaded
+        for needed in self._needs[name]:
+            self._describe(needed)
+        try:
+            with planned_arrays(self._described.values()):
+                return tasks_of_segmentation(loaded, name, self._inputs[name]["input"], upstream)[-1]
+        except BlockflowError as error:
+            raise_problems([loaded.problem(("segmentations", name), str(error))])
+            raise
+
+    def _plan(self) -> Planned:
+        loaded = self._loaded
+        outputs = loaded.config.outputs
+        slots = {self._graph.output(name): target_of(loaded, name, one) for name, one in outputs.items()}
+        if len(slots) < len(outputs):
+            raise ConfigError(
+                f"{loaded.path}: outputs: two of them store the same slot; store it once, and let both readers take "
+                "that array"
+            )
+        for name in (*loaded.config.tasks, *loaded.config.segmentations):
+            self._describe(name)
+        makers = {
+            loaded.absolute(path): name
+            for name, task in loaded.config.tasks.items()
+            for path in task.outputs.values()
+        } | {loaded.absolute(one.output): name for name, one in loaded.config.segmentations.items()}
+        compute = loaded.config.compute
+        limit = compute.memory if isinstance(compute.memory, int) else None  # auto: what the plan projects
+        with planned_arrays(self._described.values()):
+            others = [open_stored(path) for path in sorted({*self._described, *self._paths_of_tasks()})]
+            drafted = draft(
+                slots,
+                loaded.run_dir / "stages",
+                num_workers=compute.num_workers,
+                memory=limit,
+                previous=plan_of(loaded.run_dir / "plan.json"),
+                scales=[
+                    (array.metadata.voxel_size, array.metadata.offset)
+                    for array in others
+                    if isinstance(array, Array)
+                ],
+            )
+        return assemble(drafted, loaded.name, limit, makers)
+
+    def _paths_of_tasks(self) -> set[str]:
+        return {path for inputs in self._inputs.values() for path in inputs.values()}
+
+    def _describe(self, name: str) -> None:
+        """Know what a task or an output writes, and all that it takes for that, before anything is there."""
+        if name in self._known:
+            return
+        self._known.add(name)
+        for needed in self._needs[name]:
+            self._describe(needed)
+        with planned_arrays(self._described.values()):
+            if name in self._loaded.config.tasks:
+                found = described_outputs(self._task(name, ()))
+            elif name in self._loaded.config.segmentations:
+                found = described_outputs(self._segmentation(name, ()))
+            else:
+                target = target_of(self._loaded, name, self._loaded.config.outputs[name])
+                found = [describe_output(self._graph.output(name), target)]
+        self._described |= {spec.path: spec for spec in found}
+
+    def _open_named(self, given: str) -> Array:
+        path, maker = resolve(self._loaded, given, stored=False)
+        if maker is not None:
+            self._describe(maker)
+        with planned_arrays(self._described.values()):
+            return open_array(path)
 
 
 def _build(
@@ -93,102 +252,6 @@ def _build(
 
 def _roi(roi: RoiConfig) -> Roi:
     return Roi(roi.offset, roi.shape)
-
-
-def _references(name: str, task: TaskConfig) -> list[tuple[Location, str]]:
-    """Where a task names something else, and what it names."""
-    return [
-        *((("tasks", name, "inputs", keyword), given) for keyword, given in task.inputs.items()),
-        *((("tasks", name, "upstream", index), given) for index, given in enumerate(task.upstream)),
-    ]
-
-
-def _resolve(loaded: LoadedConfig, given: str) -> tuple[str, str | None]:
-    """The absolute path that an input means, and the task that makes it, if one does."""
-    arrays, tasks = loaded.config.arrays, loaded.config.tasks
-    found: list[tuple[str, str | None]] = []
-    if given in arrays:
-        found.append((arrays[given].path, None))
-    if given in tasks:
-        outputs = tasks[given].outputs
-        if not outputs:
-            raise ConfigError(
-                f"task {given!r} has no outputs; name what it writes under its 'outputs', to read it"
-            )
-        if len(outputs) > 1:
-            either = ", ".join(f"{given}.{output}" for output in outputs)
-            raise ConfigError(f"task {given!r} has {len(outputs)} outputs; say which one: {either}")
-        found.append((next(iter(outputs.values())), given))
-    task, dot, output = given.rpartition(".")
-    if dot and task in tasks:
-        if output in tasks[task].outputs:
-            found.append((tasks[task].outputs[output], task))
-        elif not found:
-            raise ConfigError(
-                f"task {task!r} has no output {output!r}; {choices(output, tasks[task].outputs)}"
-            )
-    if len(found) > 1:
-        raise ConfigError(
-            f"{given!r} is the name of something, and output {output!r} of {task!r}; rename one"
-        )
-    if not found:
-        valid = {*arrays, *(f"{name}.{output}" for name, task in tasks.items() for output in task.outputs)}
-        valid |= {name for name, task in tasks.items() if len(task.outputs) == 1}
-        raise ConfigError(f"there is no array or task output {given!r}; {choices(given, valid)}")
-    return loaded.absolute(found[0][0]), found[0][1]
-
-
-def _upstream(loaded: LoadedConfig, given: str) -> tuple[str, str]:
-    """The task that an entry of `upstream` means, twice: in the shape that `_resolve` returns."""
-    if given not in loaded.config.tasks:
-        raise ConfigError(f"there is no task {given!r}; {choices(given, loaded.config.tasks)}")
-    return given, given
-
-
-def _keywords_given_twice(loaded: LoadedConfig, name: str, task: TaskConfig) -> list[Problem]:
-    problems = []
-    for section, others in (("outputs", ("inputs",)), ("args", ("inputs", "outputs"))):
-        for keyword in getattr(task, section):
-            for other in others:
-                if keyword in getattr(task, other):
-                    where = loaded.problem(("tasks", name, other, keyword), "").mark.text
-                    message = (
-                        f"{keyword!r} is given under {other}, too ({where}); remove or rename one of them"
-                    )
-                    problems.append(loaded.problem(("tasks", name, section, keyword), message))
-    return problems
-
-
-def _shared_paths(loaded: LoadedConfig) -> list[Problem]:
-    """Outputs whose path is that of an array or of another output, by whatever spelling."""
-
-    def real(path: str) -> str:
-        return path if "://" in path else os.path.realpath(loaded.absolute(path))
-
-    used: dict[str, tuple[Location, str]] = {
-        real(array.path): (("arrays", name, "path"), "read as")
-        for name, array in loaded.config.arrays.items()
-    }
-    problems = []
-    for name, task in loaded.config.tasks.items():
-        for keyword, path in task.outputs.items():
-            location: Location = ("tasks", name, "outputs", keyword)
-            if real(path) not in used:
-                used[real(path)] = (location, "written as")
-                continue
-            other, how = used[real(path)]
-            where = loaded.problem(other, "").mark.text
-            cure = (
-                f"write to another path, or remove the array and give {name}.{keyword} as the input"
-                if how == "read as"
-                else "give each output a path of its own"
-            )
-            problems.append(
-                loaded.problem(
-                    location, f"{loaded.absolute(path)} is {how} {dotted(other)} ({where}), too; {cure}"
-                )
-            )
-    return problems
 
 
 def _circles(loaded: LoadedConfig, needs: Mapping[str, Mapping[str, Location]]) -> list[Problem]:

@@ -97,7 +97,7 @@ def load_config(path: str | Path, overrides: Iterable[str] = ()) -> LoadedConfig
         whole=lambda line, column: f"{path}:{line}:{column}",
     )
     if document.data is None and not document.problems:
-        raise ConfigError(f"{path}: the file is empty; a config has at least 'tasks:'")
+        raise ConfigError(f"{path}: the file is empty; a config has at least 'tasks:' or 'outputs:'")
     if not isinstance(document.data, dict):
         raise_problems(document.problems)
         raise ConfigError(
@@ -148,19 +148,35 @@ def _validate(document: Document) -> Config:
     return config
 
 
+#: sections whose names must differ, and what one is called; a stored output may be called like its operator
+_NAMED = (
+    ("arrays", "an array"),
+    ("operators", "an operator"),
+    ("outputs", "an output"),
+    ("tasks", "a task"),
+    ("segmentations", "a segmentation"),
+)
+
+
 def _shared_names(document: Document) -> list[Problem]:
-    arrays, tasks = document.data.get("arrays"), document.data.get("tasks")
-    if not isinstance(arrays, dict) or not isinstance(tasks, dict):
-        return []
-    return [
-        Problem(
-            document.marks["tasks", name],
-            ("tasks", name),
-            f"the name {name!r} is taken by an array ({document.marks['arrays', name].text}); rename one",
-        )
-        for name in tasks
-        if name in arrays
-    ]
+    problems = []
+    taken: dict[str, tuple[str, str]] = {}
+    for section, kind in _NAMED:
+        names = document.data.get(section)
+        for name in names if isinstance(names, dict) else ():
+            other = taken.get(name)
+            if other is None:
+                taken[name] = (section, kind)
+            elif (other[0], section) != ("operators", "outputs"):
+                where = document.marks[other[0], name].text
+                problems.append(
+                    Problem(
+                        document.marks[section, name],
+                        (section, name),
+                        f"the name {name!r} is taken by {other[1]} ({where}); rename one",
+                    )
+                )
+    return problems
 
 
 def _mark_of(marks: Mapping[Location, Mark], location: Location) -> Mark:

@@ -6,8 +6,9 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
-from blockflow.config.problems import Location, choices, shown
+from blockflow.config.problems import Location, shown
 from blockflow.config.schema import UNION_TAGS, Config, RoiConfig, TaskConfig
+from blockflow.utility.words import choices
 
 __all__ = ["in_plain_words"]
 
@@ -38,10 +39,10 @@ def _message(kind: str, location: Location, given: Any, context: Mapping[str, An
     if kind in ("model_type", "model_attributes_type", "dict_type"):
         return _no_mapping(location, what)
     if kind == "string_pattern_mismatch":
-        is_keyword = len(location) > 2 and location[0] == "tasks"
+        is_keyword = len(location) > 2 and location[0] in ("tasks", "operators")
         return f"{what} {_KEYWORD_RULE if is_keyword else _NAME_RULE}"
     if kind == "too_short":
-        return "at least one task is needed" if location == ("tasks",) else "must have a number for each axis"
+        return "must have a number for each axis"
     if kind == "string_type":
         cure = "; put it in quotes" if isinstance(given, bool | int | float) else ""
         return f"must be text, not {what}{cure}"

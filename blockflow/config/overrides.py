@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from blockflow.config.document import Document, read_document
-from blockflow.config.problems import Location, Mark, Problem, choices, dotted, printable
+from blockflow.config.problems import Location, Mark, Problem, dotted, printable
 from blockflow.errors import ConfigError
+from blockflow.utility.words import choices
 
 __all__ = ["apply_override"]
 

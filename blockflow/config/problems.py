@@ -1,13 +1,12 @@
 """What is wrong with a config, where it stands and how to cure it: one line each, all of them at once."""
 
-import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from blockflow.errors import ConfigError
 
-__all__ = ["Location", "Mark", "Problem", "choices", "dotted", "printable", "raise_problems", "shown"]
+__all__ = ["Location", "Mark", "Problem", "dotted", "printable", "raise_problems", "shown"]
 
 #: the keys and indices that lead to a value
 Location = tuple[str | int, ...]
@@ -48,13 +47,6 @@ def dotted(location: Location) -> str:
 def printable(text: str) -> str:
     """`text` on one line: as it is, or quoted if it holds line breaks or control characters."""
     return text if text.isprintable() else repr(text)
-
-
-def choices(given: str, valid: Iterable[str]) -> str:
-    """The end of a message on a word that is not known: the valid ones, and the one that may be meant."""
-    words = sorted(valid)
-    near = difflib.get_close_matches(given, words, n=1)
-    return f"valid are {', '.join(words) or 'none'}" + (f", did you mean {near[0]!r}?" if near else "")
 
 
 def shown(value: Any) -> str:

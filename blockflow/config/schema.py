@@ -25,7 +25,10 @@ __all__ = [
     "ArrayConfig",
     "ComputeConfig",
     "Config",
+    "OperatorConfig",
+    "OutputConfig",
     "RoiConfig",
+    "SegmentationConfig",
     "TaskConfig",
     "json_schema",
 ]
@@ -34,7 +37,7 @@ __all__ = [
 NAME_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}$"
 
 #: parts of a pydantic error's location that are no keys of the config
-UNION_TAGS = frozenset({"<auto>", "<roi>"})
+UNION_TAGS = frozenset({"<auto>", "<roi>", "<shape>", "list[str]", "str"})
 
 
 def _no_nul(text: str) -> str:
@@ -205,7 +208,8 @@ class ArrayConfig(_Model):
     """An array that is there before the run."""
 
     path: _Path = Field(
-        description="The folder of the zarr array; a relative path counts from the config file."
+        description="The folder of a zarr array, FILE.h5/DATASET, the .json description of a fileset or remote volume, "
+        "or a .npy file; a relative path counts from the config file."
     )
 
 
@@ -281,8 +285,139 @@ class TaskConfig(_Model):
         return roi
 
 
+class OperatorConfig(_Model):
+    """A lazy operator of the graph."""
+
+    type: _Path = Field(
+        description="A ready-made operator, as `blockflow operators` lists them; or package.module:Class; or "
+        "path/to/file.py:Class, from the config file on."
+    )
+    inputs: dict[_Keyword, str | list[str]] = Field(
+        default_factory=dict,
+        description="Input -> where its data come from: the name of an array, a task's output as TASK.OUTPUT, an "
+        "operator (its only output) or OPERATOR.SLOT; a list of these where the operator takes many.",
+    )
+    params: dict[_Keyword, Any] = Field(default_factory=dict, description="Parameter -> its value.")
+
+
+def _is_shape(value: Any) -> str:
+    return "<auto>" if isinstance(value, str) else "<shape>"
+
+
+_Shape = Annotated[list[Annotated[int, Field(ge=1)]], _Axes]
+_ShapeOrAuto = Annotated[
+    Annotated[Literal["auto"], Tag("<auto>")] | Annotated[_Shape, Tag("<shape>")], Discriminator(_is_shape)
+]
+
+
+class OutputConfig(_Model):
+    """A slot of the graph that is stored."""
+
+    slot: _Path = Field(description="An operator (its only output), or OPERATOR.SLOT.")
+    path: _Path = Field(
+        description="The folder of the zarr array, or the .json file of a fileset, from the config file on; created."
+    )
+    chunks: _Shape | None = Field(
+        default=None, description="In voxels, one number per axis. By default those of the input."
+    )
+    shards: _Shape | None = Field(
+        default=None, description="In voxels, a multiple of chunks; zarr v3 only. By default none."
+    )
+    block_shape: _ShapeOrAuto = Field(
+        default="auto", description="What one block writes, in voxels; 'auto': the planner's choice."
+    )
+    fit: Literal["valid", "overhang", "shrink"] = Field(
+        default="shrink", description="What to do where blocks do not tile the array."
+    )
+    compressor: _Path = Field(
+        default="auto",
+        description="zstd, gzip, blosc or none; with a level as zstd:5. 'auto': zstd, or none for filesets.",
+    )
+    fill_value: float = Field(default=0, description="What voxels read as that were not written.")
+    zarr_format: Literal[2, 3] = Field(default=3, description="The version of zarr's format.")
+    num_workers: int | None = Field(
+        default=None,
+        ge=1,
+        description="The most workers of this output at one time; by default all of compute's.",
+    )
+    max_retries: int = Field(default=2, ge=0, description="Attempts at a block beyond the first.")
+    timeout: float | None = Field(
+        default=None, gt=0, allow_inf_nan=False, description="Seconds that a block may take; null: any time."
+    )
+
+
+def _stitch(given: Any) -> Any:
+    from blockflow.errors import LabelError
+    from blockflow.labels import Stitch
+
+    if given is not None:
+        try:
+            Stitch.of(given)
+        except LabelError as error:
+            raise PydanticCustomError(
+                "no_stitch", "{reason}", {"reason": str(error).removeprefix("stitch: ")}
+            ) from None
+    return given
+
+
+class SegmentationConfig(_Model):
+    """A function that labels block by block, and the rule by which labels of blocks become one."""
+
+    function_file: _Path = Field(
+        description="The file with segment_function, from the config file on; or the name of a bundled one, "
+        "'connected_components'."
+    )
+    input: str = Field(
+        description="What is segmented: the name of an array, of an output or of a segmentation, or a task output as "
+        "TASK.OUTPUT."
+    )
+    output: _Path = Field(description="The zarr array of the labels, from the config file on; created.")
+    block_shape: _Shape = Field(
+        description="What one block writes, in voxels, one number per axis of space or time."
+    )
+    context: list[Annotated[int, Field(ge=0)]] | None = Field(
+        default=None,
+        description="What a block reads around that on each side, in voxels, one number per axis. By default nothing.",
+    )
+    stitch: Annotated[Any, AfterValidator(_stitch)] = Field(
+        default=None,
+        description="'touching', 'overlap' or 'none'; or a mapping with 'rule' and what else it takes: 'connectivity' "
+        "and 'equal' (touching), 'measure' and 'threshold' (overlap). By default what the file says, or touching.",
+    )
+    parameters: dict[_Keyword, Any] = Field(
+        default_factory=dict, description="Of the function, in the place of the file's default_parameters."
+    )
+    recompute: bool | None = Field(
+        default=None,
+        description="Whether labels of blocks are computed twice rather than stored, which needs a function that "
+        "always gives the same. By default what the file says, or no.",
+    )
+    dtype: Literal["uint64", "uint32"] = Field(default="uint64", description="The type of the labels.")
+    chunks: _Shape | None = Field(
+        default=None,
+        description="In voxels, one number per axis. By default those of the input where they divide the blocks.",
+    )
+    shards: _Shape | None = Field(
+        default=None, description="In voxels, a multiple of chunks. By default none."
+    )
+    compressor: str = Field(default="zstd", description="zstd, gzip, blosc or none; with a level as zstd:5.")
+    fit: Literal["valid", "overhang", "shrink"] = Field(
+        default="shrink", description="What to do where blocks do not tile the array."
+    )
+    num_workers: int | None = Field(
+        default=None, ge=1, description="The most workers at one time; by default all of compute's."
+    )
+    max_retries: int = Field(default=2, ge=0, description="Attempts at a block beyond the first.")
+    timeout: float | None = Field(
+        default=None, gt=0, allow_inf_nan=False, description="Seconds that a block may take; null: any time."
+    )
+    upstream: list[str] = Field(
+        default_factory=list, description="Tasks and outputs to wait for, beyond what the input names."
+    )
+
+
 class Config(_Model):
-    """A run of blockflow: its arrays and tasks, and where they run."""
+    """A run of blockflow: its arrays, its graph, its tasks, and where they run."""
 
     name: _Name | None = Field(
         default=None,
@@ -297,11 +432,32 @@ class Config(_Model):
         default_factory=ComputeConfig, description="Where workers run: the only part that differs by machine."
     )
     arrays: dict[_Name, ArrayConfig] = Field(
-        default_factory=dict, description="Arrays to read, by name. Tasks cannot have the same names."
+        default_factory=dict,
+        description="Arrays to read, by name. Tasks and operators cannot have the same names.",
+    )
+    operators: dict[_Name, OperatorConfig] = Field(
+        default_factory=dict,
+        description="The graph: lazy operators, by name. Nothing is stored unless an output asks.",
+    )
+    outputs: dict[_Name, OutputConfig] = Field(
+        default_factory=dict, description="What is stored of the graph, by name."
     )
     tasks: dict[_Name, TaskConfig] = Field(
-        min_length=1, description="What to do, by name; at least one task."
+        default_factory=dict,
+        description="Worker files over blocks, by name: before, after or beside the graph.",
     )
+    segmentations: dict[_Name, SegmentationConfig] = Field(
+        default_factory=dict,
+        description="Functions that label block by block, by name; what belongs together becomes one.",
+    )
+
+    @model_validator(mode="after")
+    def _has_work(self) -> Self:
+        if not (self.tasks or self.outputs or self.segmentations):
+            raise PydanticCustomError(
+                "no_work", "there is nothing to do: add at least one task, output or segmentation"
+            )
+        return self
 
 
 def json_schema() -> dict[str, Any]:

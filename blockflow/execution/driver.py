@@ -25,11 +25,12 @@ from blockflow.execution.progress import Progress, Silent
 from blockflow.execution.run_directory import RunDirectory, TaskDirectory
 from blockflow.execution.session import WorkerSession, record_failed_worker
 from blockflow.execution.tracking import TrackingPlan, done_blocks, plan_tracking
-from blockflow.storage import claim, note_session, open_array
+from blockflow.storage import ResultsSpec, claim, note_session, open_stored
+from blockflow.storage.formats import lock_place
 from blockflow.tasks import PreparedTask
 from blockflow.tasks.worker_file import folders_of_files
-from blockflow.utility.file_lock import FileLock
 from blockflow.utility.files import read_json, write_aside, write_json
+from blockflow.utility.lease import Lease
 
 __all__ = ["run_prepared"]
 
@@ -42,6 +43,7 @@ def run_prepared(
     compute: ComputeContext,
     num_workers: int | None = None,
     config: str | None = None,
+    plan: Mapping[str, Any] | None = None,
     origin: Mapping[str, Any] | None = None,
     failed: Sequence[FailureRecord] = (),
     progress: Progress | None = None,
@@ -62,6 +64,8 @@ def run_prepared(
         How many blocks may be processed at one time, all tasks together.
     config : str, optional
         The text of the config file, to be kept.
+    plan : mapping, optional
+        What the planner made of a graph, as JSON data, to be kept.
     origin : mapping, optional
         How the run can be started again: `config`, a path, and `overrides`.
     failed : sequence of FailureRecord
@@ -92,7 +96,12 @@ def run_prepared(
         for task in prepared:
             _create_outputs(task)
             for path in task.outputs.values():
-                locks.enter_context(FileLock(Path(path) / ".blockflow-lock", f"output array {path}"))
+                locks.enter_context(Lease(lock_place(path), f"output array {path}"))
+            for spec in task.specs:
+                if isinstance(spec, ResultsSpec):
+                    spec.adopt()
+        if plan is not None:
+            write_json(run.plan, plan)
         _keep_failed(run, prepared, failed)
         return _run(run, prepared, compute, num_workers, progress, unknown_outputs)
 
@@ -131,7 +140,7 @@ def _run(
     _assign(run, prepared, trackings, compute, num_workers)
     written = [path for task in prepared if trackings[task.name].to_do for path in task.outputs.values()]
     for path in written:
-        note_session(open_array(path, "r+"), f"{run.session} begun")
+        note_session(open_stored(path, "r+"), f"{run.session} begun")
     run.about["tasks"] = [task.name for task in prepared]
     run.save()
     pipeline = build_pipeline(
@@ -159,7 +168,7 @@ def _run(
             _end_leftovers(run, compute, progress)
     for path in written:
         try:
-            note_session(open_array(path, "r+"), f"{run.session} ended")
+            note_session(open_stored(path, "r+"), f"{run.session} ended")
         except (StorageError, OSError) as error:
             problems.append(f"output {path} is not what it was when the run began: {error}")
     outcome = Outcome(
@@ -214,7 +223,7 @@ def _keep_failed(
 
 def _create_outputs(task: PreparedTask) -> None:
     for spec in task.specs:
-        if not Path(spec.path).exists():
+        if not spec.is_there():
             spec.create()
 
 
@@ -239,7 +248,7 @@ def _begin(
     directory = run.task(task.name)
     directory.tracking.mkdir(parents=True, exist_ok=True)
     writer = f"{run.path} {task.name}"
-    generations = {path: claim(open_array(path, "r+"), writer) for path in task.outputs.values()}
+    generations = {path: claim(open_stored(path, "r+"), writer) for path in task.outputs.values()}
     if not generations and unknown_outputs is not None:
         generations = {"what this worker file writes": _claim_file(unknown_outputs, writer)}
     plan = plan_tracking(directory.tracking, task.recipe, task.grid, generations, upstream)
@@ -320,14 +329,17 @@ def _calls(task: PreparedTask) -> Calls:
 def _serial_workers(
     run: RunDirectory, prepared: Sequence[PreparedTask], progress: Progress, stop: "_Stop"
 ) -> dict[str, Any]:
-    """For each task with blocks to do, a function that does them in this process."""
+    """For each task a function that does its blocks in this process.
+
+    A task whose blocks are all done has one too: Daisy finds that out only when a worker asks for a block.
+    """
     from blockflow.execution.worker import do_blocks
 
     def worker(task: PreparedTask, assignment: Assignment) -> Any:
         def work() -> None:
             calls = _calls(task)
             try:
-                if calls.init_callback_fn is not None:
+                if calls.init_callback_fn is not None and assignment.to_do:
                     calls.init_callback_fn(os.environ["DAISY_CONTEXT"])
                 with closing(WorkerSession(assignment, calls, f"{task.name}-0")) as session:
                     session.leaving = stop.asked
@@ -342,9 +354,7 @@ def _serial_workers(
         return work
 
     assignments = {task.name: Assignment.load(run.task(task.name).description) for task in prepared}
-    return {
-        task.name: worker(task, assignments[task.name]) for task in prepared if assignments[task.name].to_do
-    }
+    return {task.name: worker(task, assignments[task.name]) for task in prepared}
 
 
 def _task_outcome(

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from blockflow.errors import BlockflowError, RunDirectoryError
-from blockflow.utility.file_lock import FileLock
 from blockflow.utility.files import read_json, write_aside, write_json
+from blockflow.utility.lease import Lease
 
 __all__ = ["FORMAT", "RunDirectory", "TaskDirectory"]
 
@@ -221,6 +221,11 @@ class RunDirectory:
         return self.path / "stop"
 
     @property
+    def plan(self) -> Path:
+        """What the planner made of a graph."""
+        return self.path / "plan.json"
+
+    @property
     def address(self) -> Path:
         """Where the driver listens."""
         return self.path / "address.json"
@@ -254,8 +259,8 @@ def _is_of_a_beginning(entry: Path) -> bool:
     return entry.name == "lock" or (entry.name.startswith(".") and entry.suffix == ".partial")
 
 
-def _lock(path: Path) -> FileLock:
-    return FileLock(path / "lock", f"run directory {path}")
+def _lock(path: Path) -> Lease:
+    return Lease(path / "lock", f"run directory {path}")
 
 
 def _user() -> str:

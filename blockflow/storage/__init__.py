@@ -1,4 +1,4 @@
-"""Arrays: opened, created and described; the lattice that they share; commits that can be listened to."""
+"""Arrays and block results: opened, created and described; their lattice; commits that can be listened to."""
 
 from typing import TYPE_CHECKING
 
@@ -16,16 +16,20 @@ if TYPE_CHECKING:
         note_session,
         open_array,
         open_from_identifier,
+        open_stored,
         planned_arrays,
         use_lattice,
     )
+    from blockflow.storage.results import BlockResults, ResultsSpec, open_results
     from blockflow.storage.spec import ArraySpec, spec_like
 
 __all__ = [
     "Array",
     "ArraySpec",
+    "BlockResults",
     "Lattice",
     "LocalArrayIdentifier",
+    "ResultsSpec",
     "VolumeMetadata",
     "array_stamp",
     "claim",
@@ -33,6 +37,8 @@ __all__ = [
     "on_commit",
     "open_array",
     "open_from_identifier",
+    "open_results",
+    "open_stored",
     "planned_arrays",
     "spec_like",
     "use_lattice",
@@ -43,8 +49,10 @@ __getattr__ = lazy_names(
     {
         "Array": "blockflow.storage.array",
         "ArraySpec": "blockflow.storage.spec",
+        "BlockResults": "blockflow.storage.results",
         "Lattice": "blockflow.storage.lattice",
         "LocalArrayIdentifier": "blockflow.storage.opening",
+        "ResultsSpec": "blockflow.storage.results",
         "VolumeMetadata": "blockflow.storage.metadata",
         "array_stamp": "blockflow.storage.opening",
         "claim": "blockflow.storage.opening",
@@ -52,6 +60,8 @@ __getattr__ = lazy_names(
         "on_commit": "blockflow.storage.commits",
         "open_array": "blockflow.storage.opening",
         "open_from_identifier": "blockflow.storage.opening",
+        "open_results": "blockflow.storage.results",
+        "open_stored": "blockflow.storage.opening",
         "planned_arrays": "blockflow.storage.opening",
         "spec_like": "blockflow.storage.spec",
         "use_lattice": "blockflow.storage.opening",

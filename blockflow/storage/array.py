@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,19 +18,22 @@ if TYPE_CHECKING:
 
 __all__ = ["Array"]
 
+#: the attribute that holds what blockflow notes about an array
+OUR_ATTRIBUTE = "blockflow"
+
 
 class Array:
-    """A zarr array with `voxel_size`, `offset`, `units` and `axis_names`, indexed by `Roi` in lattice units.
+    """An array with `voxel_size`, `offset`, `units` and `axis_names`, indexed by `Roi` in lattice units.
 
     `array[roi]` reads a ROI as an ndarray of shape (channels..., *voxels). What lies outside of the array
     reads as its fill value. `array[roi] = data` writes a ROI; what lies outside is cut off. A ROI must fall
-    on voxel borders. Any other key goes to the zarr array as it is.
+    on voxel borders. Any other key goes to `data` as it is.
 
     Parameters
     ----------
     path : str
         Where the array is, for messages and records.
-    data : zarr.Array or numpy.ndarray
+    data : zarr.Array, numpy.ndarray, or what has `shape`, `dtype`, `chunks`, `attrs` and slices like one
         The voxels.
     metadata : VolumeMetadata
     lattice : Lattice, optional
@@ -45,7 +48,7 @@ class Array:
     def __init__(
         self,
         path: str,
-        data: "zarr.Array[Any] | np.ndarray",
+        data: "zarr.Array[Any] | np.ndarray | Any",
         metadata: VolumeMetadata,
         lattice: Lattice | None = None,
     ) -> None:
@@ -91,6 +94,30 @@ class Array:
         return Roi(self.offset, self.spatial_shape * self.voxel_size)
 
     @property
+    def slot_meta(self) -> dict[str, Any]:
+        """What a slot of an operator graph tells of this array, beside shape and dtype."""
+        return {"storage": self.path, **self.metadata.slot_meta()}
+
+    def voxels_of(self, roi: Roi) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Start and stop of what the array has of a ROI, in voxels, all axes; may be empty."""
+        begin, end = self._clip(*self._voxels(roi))
+        slices = self._slices(begin, end)
+        bounds = [one.indices(size)[:2] for one, size in zip(slices, self.shape, strict=True)]
+        return tuple(first for first, _ in bounds), tuple(last for _, last in bounds)
+
+    def shape_of(self, roi: Roi) -> tuple[int, ...]:
+        """The shape of what is read of a ROI, all axes."""
+        begin, end = self._voxels(roi)
+        return self._full_shape(end - begin)
+
+    def corner_of(self, roi: Roi) -> tuple[int, ...]:
+        """Where a ROI begins in voxels, all axes; negative if that is before the array."""
+        corner = [0] * len(self.shape)
+        for axis, at in zip(self._axes, self._voxels(roi)[0], strict=True):
+            corner[axis] = at
+        return tuple(corner)
+
+    @property
     def chunks(self) -> tuple[int, ...]:
         return tuple(getattr(self.data, "chunks", self.shape))
 
@@ -103,6 +130,15 @@ class Array:
     def spatial_write_unit(self) -> Coordinate:
         """The write unit along the axes that a ROI speaks of, in lattice units."""
         return Coordinate(self.write_unit[axis] for axis in self._axes) * self.voxel_size
+
+    @property
+    def notes(self) -> dict[str, Any]:
+        """What blockflow notes about the array: who writes it, and the like."""
+        return dict(self.data.attrs.get(OUR_ATTRIBUTE, {}))  # type: ignore[union-attr,arg-type]
+
+    def keep_notes(self, notes: Mapping[str, Any]) -> None:
+        """Put `notes` in the place of those that are there; the array must be open for writing."""
+        self.data.attrs[OUR_ATTRIBUTE] = dict(notes)  # type: ignore[union-attr]
 
     def __getitem__(self, key: Any) -> np.ndarray:
         return self.to_ndarray(key) if isinstance(key, Roi) else self._read(key)

@@ -16,10 +16,11 @@ from funlib.geometry import Coordinate
 
 from blockflow.errors import StorageError
 
-__all__ = ["Lattice"]
+__all__ = ["Lattice", "exact"]
 
 
-def _exact(value: float) -> Fraction:
+def exact(value: float) -> Fraction:
+    """A number at its written value: 0.1 is a tenth."""
     return Fraction(value) if isinstance(value, int) else Fraction(Decimal(repr(float(value))))
 
 
@@ -50,7 +51,7 @@ class Lattice:
                 f"the volumes of one run must have the same number of spatial axes, these have {sorted(dims)}"
             )
         axes = zip(*(values for scale in scales for values in scale), strict=True)
-        return cls(tuple(_common_step(map(_exact, values)) for values in axes))
+        return cls(tuple(_common_step(map(exact, values)) for values in axes))
 
     @classmethod
     def parse(cls, steps: Iterable[str]) -> "Lattice":
@@ -72,7 +73,7 @@ class Lattice:
             raise StorageError(
                 f"{what} has {len(values)} axes, but the lattice of this run has {len(self.step)}"
             )
-        steps = [_exact(value) / step for value, step in zip(values, self.step, strict=True)]
+        steps = [exact(value) / step for value, step in zip(values, self.step, strict=True)]
         if any(value.denominator != 1 for value in steps):
             raise StorageError(
                 f"{what} {list(values)} is no whole number of lattice steps {self}. "

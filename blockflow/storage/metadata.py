@@ -119,3 +119,13 @@ class VolumeMetadata:
             "offset": list(self.offset),
             "types": list(self.types),
         }
+
+    def slot_meta(self) -> dict[str, Any]:
+        """The fields of a slot's metadata in an operator graph."""
+        return {
+            "voxel_size": self.voxel_size,
+            "offset": self.offset,
+            "units": self.units,
+            "axis_names": self.axis_names,
+            "types": self.types,
+        }

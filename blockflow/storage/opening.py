@@ -11,9 +11,11 @@ from typing import Any
 
 from blockflow.errors import StorageError
 from blockflow.storage.array import Array
+from blockflow.storage.formats import format_of, open_other, stamped_files, stored_at
 from blockflow.storage.lattice import Lattice
 from blockflow.storage.metadata import VolumeMetadata
-from blockflow.storage.spec import OUR_ATTRIBUTE, ArraySpec
+from blockflow.storage.results import BlockResults, ResultsSpec, are_results, open_results
+from blockflow.storage.spec import ArraySpec
 
 __all__ = [
     "LocalArrayIdentifier",
@@ -22,6 +24,7 @@ __all__ = [
     "note_session",
     "open_array",
     "open_from_identifier",
+    "open_stored",
     "planned_arrays",
     "use_lattice",
 ]
@@ -29,7 +32,7 @@ __all__ = [
 #: of the whole process, its threads and its children, so that all read and write on the run's lattice
 _LATTICE = "BLOCKFLOW_LATTICE"
 
-_planned: ContextVar[dict[str, ArraySpec]] = ContextVar("planned", default={})  # noqa: B039 (never mutated)
+_planned: ContextVar[dict[str, ArraySpec | ResultsSpec]] = ContextVar("planned", default={})  # noqa: B039 (never mutated)
 
 
 @contextmanager
@@ -52,8 +55,8 @@ def _current_lattice() -> Lattice | None:
 
 
 @contextmanager
-def planned_arrays(specs: Iterable[ArraySpec]) -> Iterator[None]:
-    """Let `open_array` answer for arrays that are described but not created yet."""
+def planned_arrays(specs: Iterable[ArraySpec | ResultsSpec]) -> Iterator[None]:
+    """Let `open_array` and `open_stored` answer for what is described but not created yet."""
     token = _planned.set({str(Path(spec.path).absolute()): spec for spec in specs})
     try:
         yield
@@ -78,33 +81,45 @@ def open_from_identifier(identifier: Any, mode: str = "r+") -> Array:
 
 
 def open_array(path: Any, mode: str = "r") -> Array:
-    """Open a zarr array (v2 or v3) by its path.
+    """Open an array by its path.
 
     Parameters
     ----------
     path : path-like
-        The folder of the array, or of a group followed by the name of the array in it.
+        Of a zarr array (v2 or v3): its folder, or that of a group followed by the name of the array in it. Or
+        `FILE.h5/DATASET`, the JSON description of a fileset or of a remote volume, or a `.npy` file.
     mode : str
         `r` to read, `r+` to read and write.
 
     Raises
     ------
     StorageError
-        If nothing is there, it is no zarr array, or its metadata is wrong.
+        If nothing is there, it is no array, or its metadata is wrong.
     """
-    import zarr
-
     if mode not in ("r", "r+"):
         raise StorageError(f"{path}: mode is {mode!r}; valid are 'r' (read) and 'r+' (read and write)")
     if isinstance(path, str) and "://" in path:
         raise StorageError(f"{path}: only arrays on a file system can be opened, not a URL")
     place = Path(path)
-    if mode == "r" and (spec := _planned.get().get(str(place.absolute()))) is not None:
-        return spec.planned(_current_lattice())
-    if not place.exists():
+    planned = _planned.get().get(str(place.absolute())) if mode == "r" else None
+    if isinstance(planned, ResultsSpec) or (planned is None and are_results(place)):
+        raise StorageError(f"{place}: these are block results, not an array")
+    if planned is not None:
+        return planned.planned(_current_lattice())
+    if not stored_at(place).exists():
         raise StorageError(f"{place}: there is no such array. {_nearest(place)}")
+    data = _open_zarr(place, mode) if format_of(place) == "zarr" else open_other(str(place), mode)
+    metadata = VolumeMetadata.parse(data.attrs.asdict(), len(data.shape), str(place))
+    return Array(str(place), data, metadata, _current_lattice())
+
+
+def _open_zarr(place: Path, mode: str) -> Any:
+    import zarr
+
     if not place.is_dir():
-        raise StorageError(f"{place}: this is a file; a zarr array is a folder")
+        raise StorageError(
+            f"{place}: this is a file; a zarr array is a folder, and other formats end in .h5/DATASET, .json or .npy"
+        )
     try:
         data = zarr.open(str(place), mode=mode)  # type: ignore[arg-type]
     except (FileNotFoundError, ValueError, KeyError) as error:
@@ -112,8 +127,7 @@ def open_array(path: Any, mode: str = "r") -> Array:
     if not isinstance(data, zarr.Array):
         members = ", ".join(sorted(name for name, _ in data.arrays())) or "none"
         raise StorageError(f"{place}: this is a group, not an array. Arrays in it: {members}")
-    metadata = VolumeMetadata.parse(data.attrs.asdict(), len(data.shape), str(place))
-    return Array(str(place), data, metadata, _current_lattice())
+    return data
 
 
 def _nearest(place: Path) -> str:
@@ -124,32 +138,45 @@ def _nearest(place: Path) -> str:
     return f"{parent} exists and holds: {', '.join(names) or 'nothing'}"
 
 
-def claim(array: Array, writer: str) -> str:
-    """Note who writes an array from now on; returns the stamp that it has while nobody else does.
+def open_stored(path: Any, mode: str = "r") -> Array | BlockResults:
+    """Open what a task reads or writes, an array or block results. Raises `StorageError` if it is neither."""
+    planned = (
+        None if isinstance(path, str) and "://" in path else _planned.get().get(str(Path(path).absolute()))
+    )
+    if mode == "r" and isinstance(planned, ResultsSpec):
+        return planned.planned()
+    if planned is None and are_results(path):
+        return open_results(path)
+    return open_array(path, mode)
 
-    The stamp is a new one whenever the array is new or its last writer was another, so what a writer knows to
-    have written under an older stamp may not be there any more. `array` must be open for writing.
+
+def claim(stored: Array | BlockResults, writer: str) -> str:
+    """Note who writes an array or block results from now on; returns the stamp that they have while nobody else does.
+
+    The stamp is a new one whenever they are new or their last writer was another, so what a writer knows to
+    have written under an older stamp may not be there any more. An array must be open for writing.
     """
-    ours: dict[str, Any] = dict(array.data.attrs.get(OUR_ATTRIBUTE, {}))  # type: ignore[union-attr,arg-type]
+    ours = stored.notes
     if "generation" not in ours or ours.get("writer") != writer:
         ours |= {"generation": uuid.uuid4().hex, "writer": writer}
-        array.data.attrs[OUR_ATTRIBUTE] = ours  # type: ignore[union-attr]
+        stored.keep_notes(ours)
     return str(ours["generation"])
 
 
-def note_session(array: Array, session: str) -> None:
-    """Note in an array that a session writes it, or has written it, so that its stamp as an input is another one.
+def note_session(stored: Array | BlockResults, session: str) -> None:
+    """Note in an array or block results that a session writes them, or has: their stamp as an input is another then.
 
-    `array` must be open for writing.
+    An array must be open for writing.
     """
-    ours: dict[str, Any] = dict(array.data.attrs.get(OUR_ATTRIBUTE, {}))  # type: ignore[union-attr,arg-type]
-    array.data.attrs[OUR_ATTRIBUTE] = {**ours, "session": session}  # type: ignore[union-attr]
+    stored.keep_notes({**stored.notes, "session": session})
 
 
 def array_stamp(path: Any) -> dict[str, Any]:
-    """What tells cheaply whether the array at `path` is still the one it was: metadata, size and time."""
-    array = open_array(path)
+    """What tells cheaply whether the array (or block results) at `path` is still the one it was."""
     place = Path(path)
+    array = open_stored(path)
+    if isinstance(array, BlockResults):
+        return {"path": str(place.absolute()), **array.notes}
     stamp: dict[str, Any] = {
         "path": str(place.absolute()),
         "shape": list(array.shape),
@@ -157,8 +184,8 @@ def array_stamp(path: Any) -> dict[str, Any]:
         "voxel_size": list(array.metadata.voxel_size),
         "offset": list(array.metadata.offset),
     }
-    for name in ("zarr.json", ".zarray", ".zattrs"):
-        if (place / name).exists():
-            status = (place / name).stat()
-            stamp[name] = [status.st_size, status.st_mtime_ns]
+    for file in stamped_files(place):
+        if file.exists():
+            status = file.stat()
+            stamp[file.name] = [status.st_size, status.st_mtime_ns]
     return stamp

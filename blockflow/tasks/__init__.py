@@ -6,7 +6,7 @@ from blockflow.utility.lazy import lazy_names
 
 if TYPE_CHECKING:
     from blockflow.tasks.geometry import FITS, BlockGrid
-    from blockflow.tasks.prepared import PreparedTask, prepare
+    from blockflow.tasks.prepared import PreparedTask, described_outputs, prepare
     from blockflow.tasks.recipe import Recipe
     from blockflow.tasks.task import BlockwiseTask, Check, in_order
     from blockflow.tasks.worker_file import (
@@ -28,6 +28,7 @@ __all__ = [
     "WorkerFile",
     "bundled_worker_files",
     "call_check",
+    "described_outputs",
     "find_worker_file",
     "in_order",
     "load_module",
@@ -51,6 +52,7 @@ __getattr__ = lazy_names(
         "in_order": "blockflow.tasks.task",
         "load_module": "blockflow.tasks.worker_file",
         "load_worker_file": "blockflow.tasks.worker_file",
+        "described_outputs": "blockflow.tasks.prepared",
         "prepare": "blockflow.tasks.prepared",
     },
 )

@@ -14,11 +14,21 @@ from blockflow.errors import BlockflowError, StorageError, TaskError, WorkerFile
 from blockflow.storage import (
     Array,
     ArraySpec,
+    BlockResults,
     Lattice,
+    ResultsSpec,
     array_stamp,
     open_array,
+    open_stored,
     planned_arrays,
     use_lattice,
+)
+from blockflow.tasks.checks import (
+    check_coverage,
+    check_number,
+    check_on_voxels,
+    check_writable,
+    check_write_units,
 )
 from blockflow.tasks.geometry import BlockGrid
 from blockflow.tasks.recipe import Recipe, code_of_file, code_of_function, digest_of_file
@@ -26,10 +36,6 @@ from blockflow.tasks.task import BlockwiseTask, Check, in_order
 from blockflow.tasks.worker_file import WorkerFile, load_worker_file
 
 __all__ = ["PreparedTask", "prepare"]
-
-
-#: how many blocks a task may have: about each of them a few bytes are kept in memory and on disk
-_MOST_BLOCKS = 2_000_000_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +54,7 @@ class PreparedTask:
     init_callback_fn: Any
     inputs: Mapping[str, str]
     outputs: Mapping[str, str]
-    specs: Sequence[ArraySpec]
+    specs: Sequence[ArraySpec | ResultsSpec]
     lattice: Lattice | None
     recipe: Recipe
     warnings: Sequence[str]
@@ -66,7 +72,7 @@ class _Loaded:
     worker_file: WorkerFile | None
     inputs: dict[str, str]
     outputs: dict[str, str]
-    specs: list[ArraySpec]
+    specs: list[ArraySpec | ResultsSpec]
     files: list[Path]
 
 
@@ -94,21 +100,28 @@ def prepare(tasks: Iterable[BlockwiseTask]) -> list[PreparedTask]:
     return prepared
 
 
+def described_outputs(task: BlockwiseTask) -> list[ArraySpec | ResultsSpec]:
+    """What a task would create, as its worker file describes it."""
+    return _load(task).specs
+
+
 def _load(task: BlockwiseTask) -> _Loaded:
     worker_file = load_worker_file(task.worker_file) if task.worker_file else None
-    inputs = {name: os.fspath(path) for name, path in task.inputs.items()}
-    outputs = {name: os.fspath(path) for name, path in task.outputs.items()}
-    specs: list[ArraySpec] = []
+    inputs = {name: _place(path) for name, path in task.inputs.items()}
+    given: dict[str, Any] = dict(task.outputs)
     files: list[Path] = []
     if worker_file is not None and worker_file.arrays is not None:
         declared = _declared(task, worker_file, worker_file.arrays)
         inputs |= {name: _place(path) for name, path in declared.get("inputs", {}).items()}
-        for name, output in declared.get("outputs", {}).items():
-            if isinstance(output, ArraySpec):
-                specs.append(replace(output, path=_place(output.path)))
-            outputs[name] = _place(output.path if isinstance(output, ArraySpec) else output)
+        given |= declared.get("outputs", {})
         files = [Path(path) for path in declared.get("files", ())]
-    return _Loaded(task, worker_file, inputs, outputs, specs, files)
+    specs = {
+        name: replace(output, path=_place(output.path))
+        for name, output in given.items()
+        if isinstance(output, ArraySpec | ResultsSpec)
+    }
+    outputs = {name: specs[name].path if name in specs else _place(path) for name, path in given.items()}
+    return _Loaded(task, worker_file, inputs, outputs, list(specs.values()), files)
 
 
 def _declared(
@@ -136,7 +149,7 @@ def _declared(
         )
     for kind, types, what in (
         ("inputs", (str, os.PathLike), "paths"),
-        ("outputs", (str, os.PathLike, ArraySpec), "paths or ArraySpecs"),
+        ("outputs", (str, os.PathLike, ArraySpec, ResultsSpec), "paths, ArraySpecs or ResultsSpecs"),
     ):
         named = declared.get(kind, {})
         if not isinstance(named, Mapping) or not all(
@@ -178,8 +191,10 @@ def _common_lattice(loaded: Iterable[_Loaded]) -> Lattice | None:
     paths = {path for known in loaded for path in (*known.inputs.values(), *known.outputs.values())}
     if not paths:
         return None
-    arrays = [open_array(path) for path in sorted(paths)]
-    return Lattice.of((array.metadata.voxel_size, array.metadata.offset) for array in arrays)
+    arrays = [stored for path in sorted(paths) if isinstance(stored := open_stored(path), Array)]
+    return (
+        Lattice.of((array.metadata.voxel_size, array.metadata.offset) for array in arrays) if arrays else None
+    )
 
 
 def _resolve(known: _Loaded, lattice: Lattice | None, upstream: Sequence[PreparedTask]) -> PreparedTask:
@@ -189,22 +204,25 @@ def _resolve(known: _Loaded, lattice: Lattice | None, upstream: Sequence[Prepare
         given = getattr(task, name)
         return given if given is not None else getattr(worker_file, name, default)
 
-    inputs = {name: open_array(path) for name, path in known.inputs.items()}
-    outputs = {name: open_array(path) for name, path in known.outputs.items()}
+    task = _on_lattice(task, lattice)
+    inputs, outputs = _arrays(known.inputs), _arrays(known.outputs)
     grid = BlockGrid(
         task.total_roi if task.total_roi is not None else _whole(task, inputs, outputs),
         task.read_roi,
         task.write_roi,
         choose("fit", default="valid"),
     )
-    _check_number(grid)
-    for array in inputs.values():
-        _check_on_voxels(grid, array, grid.read_roi, grid.total_roi)
+    check_number(grid)
+    if not hasattr(task.process_function, "recipe_code"):  # else it reads by voxel, whatever its blocks are
+        for array in inputs.values():
+            check_on_voxels(grid, array, grid.read_roi, grid.total_roi)
     for name, array in outputs.items():
-        _check_on_voxels(grid, array, grid.write_roi, grid.writable)
-        _check_coverage(grid, name, array)
-        _check_write_units(grid, name, array)
-        _check_writable(name, array)
+        check_writable(name, array.path)
+        check_on_voxels(grid, array, grid.write_roi, grid.writable)
+        check_coverage(grid, name, array)
+        check_write_units(grid, name, array)
+    specs = [_on_grid(spec, grid) for spec in known.specs]
+    _check_results(known)
     _check_apart(known)
     for spec in known.specs:
         _check_existing(spec)
@@ -221,11 +239,37 @@ def _resolve(known: _Loaded, lattice: Lattice | None, upstream: Sequence[Prepare
         init_callback_fn=choose("init_callback_fn", default=None),
         inputs=known.inputs,
         outputs=known.outputs,
-        specs=known.specs,
+        specs=specs,
         lattice=lattice,
         recipe=_recipe(known, grid, lattice, outputs, upstream),
         warnings=_warnings(known, grid),
     )
+
+
+def _arrays(paths: Mapping[str, str]) -> dict[str, Array]:
+    """Those that are arrays, open; block results have their blocks' grid and no voxels to check."""
+    opened = {name: open_stored(path) for name, path in paths.items()}
+    return {name: stored for name, stored in opened.items() if isinstance(stored, Array)}
+
+
+def _on_grid(spec: ArraySpec | ResultsSpec, grid: BlockGrid) -> ArraySpec | ResultsSpec:
+    if isinstance(spec, ArraySpec):
+        return spec
+    return replace(spec, origin=tuple(grid.origin), step=tuple(grid.write_roi.shape), shape=tuple(grid.shape))
+
+
+def _on_lattice(task: BlockwiseTask, lattice: Lattice | None) -> BlockwiseTask:
+    """The task with its ROIs on the lattice of the run."""
+    if task.lattice is None or lattice is None or task.lattice == lattice:
+        return task
+    steps = zip(task.lattice.step, lattice.step, strict=True)
+    factor = Coordinate(int(own / common) for own, common in steps)
+
+    def scaled(roi: Roi) -> Roi:
+        return Roi(roi.offset * factor, roi.shape * factor)
+
+    total = None if task.total_roi is None else scaled(task.total_roi)
+    return replace(task, total_roi=total, read_roi=scaled(task.read_roi), write_roi=scaled(task.write_roi))
 
 
 def _checks(given: Any) -> tuple[Check | None, Check | None]:
@@ -253,14 +297,6 @@ def _whole(task: BlockwiseTask, inputs: Mapping[str, Array], outputs: Mapping[st
     )
 
 
-def _check_number(grid: BlockGrid) -> None:
-    if grid.number_of_blocks > _MOST_BLOCKS:
-        raise TaskError(
-            f"{grid.number_of_blocks} blocks ({' x '.join(map(str, grid.shape))}) are more than the {_MOST_BLOCKS} "
-            f"that one task may have. Give larger write ROIs than {grid.write_roi.shape}, or a smaller total ROI"
-        )
-
-
 def _check_meets(grid: BlockGrid, upstream: PreparedTask) -> None:
     """Every block must read something that the upstream task writes: Daisy waits for ever for one that does not."""
     first, last = (grid.read_roi_of([at * (count - 1) for count in grid.shape]) for at in (0, 1))
@@ -278,67 +314,6 @@ def _check_meets(grid: BlockGrid, upstream: PreparedTask) -> None:
         )
 
 
-def _check_on_voxels(grid: BlockGrid, array: Array, template: Roi, within: Roi) -> None:
-    """Every block's read (or write) ROI must begin and end on voxel borders of an array it reads (or writes).
-
-    `within` is what the first of these ROIs begins, and what those that fit 'shrink' cuts end.
-    """
-    if array.roi.dims != grid.total_roi.dims:
-        raise TaskError(f"the ROIs have {grid.total_roi.dims} axes, but {array.path} has {array.roi.dims}")
-    edges = [within.begin - array.offset, template.shape, grid.write_roi.shape]
-    if grid.fit == "shrink":
-        edges.append(within.end - array.offset)
-    if any(value % size for edge in edges for value, size in zip(edge, array.voxel_size, strict=True)):
-        raise TaskError(
-            f"blocks of shape {template.shape} from {within.begin} on are off the voxels of "
-            f"{array.path} (offset {array.offset}, voxel size {array.voxel_size}; lattice steps of {array.lattice}). "
-            "Move the ROIs to whole voxels"
-        )
-
-
-def _check_coverage(grid: BlockGrid, name: str, array: Array) -> None:
-    if grid.fit != "overhang" and not array.roi.contains(grid.covered):
-        raise TaskError(
-            f"the blocks write {grid.covered}, but output {name!r} ({array.path}) covers only {array.roi}. "
-            f"Make the total ROI at most {array.roi.grow(*grid.context)} (it includes the context), or use fit "
-            "'overhang', which cuts off what lies beyond"
-        )
-    if not array.roi.intersects(grid.covered):
-        raise TaskError(
-            f"the blocks write {grid.covered}, and output {name!r} ({array.path}) covers {array.roi}: they do not meet"
-        )
-
-
-def _check_write_units(grid: BlockGrid, name: str, array: Array) -> None:
-    """No two blocks may touch one write unit, or each would lose what the other wrote there."""
-    unit = array.spatial_write_unit
-    shape = grid.write_roi.shape
-    shared = [
-        axis
-        for axis in range(unit.dims)
-        if grid.shape[axis] > 1
-        and (shape[axis] % unit[axis] or (grid.origin[axis] - array.offset[axis]) % unit[axis])
-    ]
-    if not shared:
-        return
-    safe = Coordinate(
-        max(1, round(shape[axis] / unit[axis])) * unit[axis] if axis in shared else shape[axis]
-        for axis in range(unit.dims)
-    )
-    kind = "shard" if getattr(array.data, "shards", None) else "chunk"
-    start = Coordinate(
-        begin + (-(begin - offset)) % size
-        for begin, offset, size in zip(grid.origin, array.offset, unit, strict=True)
-    )
-    raise TaskError(
-        f"blocks that write {shape} from {grid.origin} on would share {kind}s of output {name!r} ({array.path}), whose "
-        f"{kind}s are {unit} from {array.offset} on, and lose each other's voxels. The nearest safe write ROI has "
-        f"shape {safe}"
-        + (f" and begins at {start}" if start != grid.origin else "")
-        + f"; or store the output in {kind}s that divide the blocks"
-    )
-
-
 def _check_apart(known: _Loaded) -> None:
     """No output may be an input of the same task, or lie in its folder: a block done twice would read itself."""
     for name, path in known.outputs.items():
@@ -351,20 +326,16 @@ def _check_apart(known: _Loaded) -> None:
                 )
 
 
-def _check_writable(name: str, array: Array) -> None:
-    place = Path(array.path)
-    while not place.exists():
-        place = place.parent
-    if not place.is_dir():
-        raise StorageError(
-            f"output {name!r} ({array.path}): {place} is a file, so no array can be made there"
-        )
-    if not os.access(place, os.W_OK):
-        raise StorageError(f"output {name!r} ({array.path}): {place} is read-only for you")
+def _check_results(known: _Loaded) -> None:
+    for name, path in known.outputs.items():
+        if isinstance(open_stored(path), BlockResults):
+            if path not in {spec.path for spec in known.specs}:
+                raise TaskError(f"output {name!r} ({path}) is a folder of block results: give a ResultsSpec")
+            check_writable(name, path)
 
 
-def _check_existing(spec: ArraySpec) -> None:
-    if not Path(spec.path).exists():
+def _check_existing(spec: ArraySpec | ResultsSpec) -> None:
+    if isinstance(spec, ResultsSpec) or not Path(spec.path).exists():
         return
     with planned_arrays(()), use_lattice(None):
         differences = spec.differences(open_array(spec.path))
@@ -388,9 +359,8 @@ def _recipe(
     arguments = {
         key: value for key, value in task.kwargs.items() if key not in {*known.inputs, *known.outputs}
     }
-    function = task.process_function
     return Recipe.of(
-        code=code_of_file(known.worker_file.path) if known.worker_file else code_of_function(function),  # type: ignore[arg-type]
+        code=_code(known),
         files={path.name: digest_of_file(path) for path in known.files},
         arguments={"positional": list(task.args), **arguments},
         inputs={
@@ -412,6 +382,14 @@ def _recipe(
     )
 
 
+def _code(known: _Loaded) -> dict[str, Any]:
+    if known.worker_file is not None:
+        return code_of_file(known.worker_file.path)
+    function: Any = known.task.process_function
+    own = getattr(function, "recipe_code", None)
+    return own() if own is not None else code_of_function(function)
+
+
 def _warnings(known: _Loaded, grid: BlockGrid) -> list[str]:
     warnings = []
     if grid.fit == "valid" and grid.unprocessed:
@@ -420,7 +398,7 @@ def _warnings(known: _Loaded, grid: BlockGrid) -> list[str]:
             f"fit 'valid' leaves {grid.unprocessed} of {math.prod(grid.writable.shape)} lattice points ({share:.1f} %) "
             "unprocessed, where no whole block fits. Use fit 'shrink' to process them"
         )
-    if not known.outputs:
+    if not known.outputs and not hasattr(known.task.process_function, "recipe_code"):
         warnings.append(
             "no outputs are known, so it cannot be checked whether blocks share chunks of an array. Define "
             "arrays(**kwargs) in the worker file, or name the outputs in the config"

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Recipe", "code_of_file", "code_of_function", "digest_of_file"]
+__all__ = ["Recipe", "code_of_class", "code_of_file", "code_of_function", "digest_of_file"]
 
 
 def _digest(data: bytes) -> str:
@@ -60,6 +60,45 @@ def code_of_function(function: Callable[..., Any], _seen: frozenset[int] = froze
         "captured": [_state(inner), partial],
         "globals": _named_globals(inner, _seen | {id(inner)}),
     }
+
+
+def code_of_class(cls: type) -> dict[str, Any]:
+    """The code of a class: where it is from, its distribution's version, and the functions and plain values of it and
+    of its bases in other packages than this one.
+    """
+    own = __name__.partition(".")[0]
+    bases = [base for base in cls.__mro__ if base.__module__.partition(".")[0] not in (own, "builtins")]
+    if cls.__module__.partition(".")[0] == own:
+        source = inspect.getsourcefile(cls)
+        module = digest_of_file(Path(source)) if source else None
+        return {"class": cls.__qualname__, "version": metadata.version(own), "module": module}
+    try:
+        version = metadata.version(cls.__module__.partition(".")[0])
+    except (metadata.PackageNotFoundError, ValueError):
+        version = None
+    return {
+        "class": cls.__qualname__,
+        "version": version,
+        "members": {
+            f"{base.__qualname__}.{name}": _code_of_member(value)
+            for base in bases
+            for name, value in sorted(vars(base).items())
+            if not name.startswith("__") or inspect.isfunction(value)
+        },
+    }
+
+
+def _code_of_member(value: Any) -> Any:
+    value = getattr(value, "__func__", value)  # of static and class methods
+    if isinstance(value, property):
+        value = value.fget
+    if inspect.isfunction(value):
+        return code_of_function(value)
+    if isinstance(
+        value, bool | int | float | str | tuple | list | dict | set | frozenset | np.ndarray | np.generic
+    ):
+        return _plain(value)
+    return type(value).__qualname__
 
 
 def _named_globals(function: Any, seen: frozenset[int]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 from funlib.geometry import Roi
 
 from blockflow.errors import TaskError
+from blockflow.storage import ArraySpec, Lattice, ResultsSpec
 
 __all__ = ["BlockwiseTask", "Check", "in_order"]
 
@@ -45,8 +46,11 @@ class BlockwiseTask:
         Bytes of main memory that a worker is projected to hold, where that is known.
     upstream : tuple of BlockwiseTask
         Tasks whose blocks must be done before the blocks here that read where they write.
+    lattice : Lattice, optional
+        That of the ROIs, where it is another than that of all arrays of the run.
     inputs, outputs : mapping of str to str
-        Names and paths of arrays, for a worker file that does not tell by its `arrays` function.
+        Names and paths of arrays, for a worker file that does not tell by its `arrays` function. What is created
+        for the task is given as an `ArraySpec` or a `ResultsSpec` in place of its path.
 
     Raises
     ------
@@ -69,10 +73,11 @@ class BlockwiseTask:
     num_workers: int = 1
     max_retries: int = 2
     timeout: float | None = None
+    lattice: Lattice | None = None
     memory: int | None = None
     upstream: tuple["BlockwiseTask", ...] = ()
     inputs: Mapping[str, str] = field(default_factory=dict)
-    outputs: Mapping[str, str] = field(default_factory=dict)
+    outputs: Mapping[str, str | ArraySpec | ResultsSpec] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):

@@ -1,25 +1,23 @@
 """Worker files: found by name or path, loaded by path, and asked what they say of themselves."""
 
-import hashlib
-import importlib.util
 import inspect
 import sys
-import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from types import CodeType, ModuleType
+from types import ModuleType
 from typing import Any
 
 from blockflow.errors import WorkerFileError
 from blockflow.tasks.task import Check
+from blockflow.utility.python_files import folders_of_files, load_module
 
 __all__ = [
     "WorkerFile",
     "bundled_worker_files",
     "call_check",
     "find_worker_file",
+    "folders_of_files",
     "load_module",
     "load_worker_file",
 ]
@@ -86,53 +84,6 @@ class WorkerFile:
         return getattr(self.module, "arrays", None)
 
 
-#: the folders that `load_module` has put on the module search path of this process
-folders_of_files: set[str] = set()
-
-
-class _SourceLoader(SourceFileLoader):
-    """Compiles the file each time: Python would run old bytecode after an edit in the same second."""
-
-    def get_code(self, fullname: str) -> CodeType:
-        path = self.get_filename(fullname)
-        return self.source_to_code(self.get_data(path), path)
-
-
-def load_module(path: str | Path) -> ModuleType:
-    """Run a Python file as a module under a private name of its own, whatever was loaded before.
-
-    Modules beside it can be imported. It is pickled by value, so its functions can travel to processes that
-    have not loaded it.
-
-    Raises
-    ------
-    WorkerFileError
-        If the file cannot be run, with its own traceback.
-    """
-    import cloudpickle
-
-    path = Path(path).absolute()
-    if not path.is_file():
-        raise WorkerFileError(f"{path}: there is no such file")
-    if path.suffix != ".py":
-        raise WorkerFileError(f"{path}: not a Python file (its name must end in .py)")
-    name = f"_blockflow_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
-    loader = _SourceLoader(name, str(path))
-    spec = importlib.util.spec_from_file_location(name, path, loader=loader)
-    module = importlib.util.module_from_spec(spec)  # type: ignore[arg-type]
-    if str(path.parent) not in sys.path:
-        sys.path.append(str(path.parent))  # for the modules beside it, after all others
-        folders_of_files.add(str(path.parent))
-    sys.modules[name] = module
-    try:
-        loader.exec_module(module)
-    except (Exception, SystemExit):  # noqa: BLE001 (whatever the file raises is shown)
-        del sys.modules[name]
-        raise WorkerFileError(f"{path} cannot be loaded:\n{_own_traceback()}") from None
-    cloudpickle.register_pickle_by_value(module)
-    return module
-
-
 def load_worker_file(path: str | Path) -> WorkerFile:
     """Load a worker file, as `load_module` does.
 
@@ -150,14 +101,6 @@ def load_worker_file(path: str | Path) -> WorkerFile:
             "without arguments which does blocks"
         )
     return WorkerFile(path, module)
-
-
-def _own_traceback() -> str:
-    """The current exception as text, from the worker file's own first line on."""
-    kind, error, trace = sys.exc_info()
-    while trace is not None and trace.tb_frame.f_code.co_filename.startswith((__file__, "<frozen importlib")):
-        trace = trace.tb_next
-    return "".join(traceback.format_exception(kind, error, trace)).rstrip()
 
 
 def call_check(check: Check, block: Any, kwargs: Mapping[str, Any]) -> bool:

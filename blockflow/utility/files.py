@@ -9,7 +9,7 @@ from typing import Any
 __all__ = ["read_json", "write_aside", "write_json"]
 
 
-def write_aside(path: Path, data: bytes, *, exclusive: bool = False) -> None:
+def write_aside(path: Path, data: bytes | memoryview, *, exclusive: bool = False) -> None:
     """Write `data` to `path` so that a reader sees the old content or the new one, never a part.
 
     With `exclusive`, a file that is there already stays and `FileExistsError` is raised.

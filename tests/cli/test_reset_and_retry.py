@@ -158,10 +158,10 @@ def test_an_interrupted_command_prints_its_summary_and_exits_130(volume):
 
 def test_a_second_writer_of_an_output_is_refused(volume):
     """Another run that would write an array in use is told who has it; nothing of it begins."""
-    from blockflow.utility.file_lock import FileLock
+    from blockflow.utility.lease import Lease
 
     Path("config.yaml").write_text(CONFIG.replace("CONTEXT", "serial"))
     blockflow("run", "config.yaml")
-    with FileLock(Path("mask.zarr/.blockflow-lock"), "output array"):
+    with Lease(Path("mask.zarr/.blockflow-lock"), "output array"):
         end = blockflow("run", "config.yaml", "--set", "run_dir=other", status=2)
     assert re.search(r"output array .*mask.zarr is in use by process \d+ on ", end.stderr)

@@ -132,6 +132,19 @@ def test_upstream(reader):
     np.testing.assert_array_equal(voxels(reader.folder, "foreground.zarr"), expected)
 
 
+def test_sum_operator(reader):
+    """An operator is asked in all ways, block by block too, and hears of changes."""
+    said = reader("python", "sum_operator.py").splitlines()
+    assert "  inputA  float64 (10, 20)  <- SumOperator.output" in said
+    assert said[-5:] == [
+        "a slicing: 1200.0",
+        "start and stop: 240.0",
+        "block by block: 1200.0",
+        "dirty: (0, 0) to (10, 20)",
+        "after the change: 1400.0",
+    ]
+
+
 def test_plain_daisy(reader):
     """A task runs under Daisy itself, too."""
     assert "complete: True" in reader("python", "plain_daisy.py")

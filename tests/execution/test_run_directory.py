@@ -10,7 +10,7 @@ import pytest
 
 from blockflow.errors import RunDirectoryError
 from blockflow.execution.run_directory import FORMAT, RunDirectory
-from blockflow.utility.file_lock import FileLock, LockedError
+from blockflow.utility.lease import Lease, LockedError
 
 _DRIVER = """
 import sys
@@ -187,7 +187,7 @@ def test_a_second_driver_is_refused_with_who_has_it(tmp_path, other_driver):
 def test_a_driver_that_is_just_beginning_is_no_foreign_folder(tmp_path):
     """A folder that so far only has another driver's lock is refused as locked, not as somebody else's."""
     (tmp_path / "run").mkdir()
-    with FileLock(tmp_path / "run" / "lock", "the run"), pytest.raises(LockedError):
+    with Lease(tmp_path / "run" / "lock", "the run"), pytest.raises(LockedError):
         _begin(tmp_path / "run")
 
 

@@ -308,8 +308,8 @@ def _units_shared(grid, array):
 @given(unsafe_tasks())
 def test_the_safe_shape_that_a_refusal_names_is_accepted(case):
     """No accepted task shares a write unit; a refused one is accepted with the shape that was named."""
+    from blockflow.tasks.checks import check_write_units
     from blockflow.tasks.geometry import BlockGrid
-    from blockflow.tasks.prepared import _check_write_units
 
     spec, write, before, after, begin, fit = case
     array = spec.planned()
@@ -320,7 +320,7 @@ def test_the_safe_shape_that_a_refusal_names_is_accepted(case):
 
     grid = grid_of(write, begin)
     try:
-        _check_write_units(grid, "out", array)
+        check_write_units(grid, "out", array)
     except TaskError as error:
         words = str(error).split("nearest safe write ROI has shape ")[1].split("; or store")[0]
         named = [
@@ -333,7 +333,7 @@ def test_the_safe_shape_that_a_refusal_names_is_accepted(case):
             for new, old, unit in zip(shape, write, array.spatial_write_unit, strict=True)
         )
         safe = grid_of(shape, start)
-        _check_write_units(safe, "out", array)
+        check_write_units(safe, "out", array)
         assert not _units_shared(safe, array)
         return
     assert not _units_shared(grid, array)

@@ -1,307 +1,84 @@
-"""Locks: one holder at a time, whoever comes and goes, however it goes."""
+"""Lazyflow's lock: beside the file that it is for, given back by its owner alone, taken over from the dead."""
 
-import fcntl
 import json
-import os
-import signal
-import socket
 import subprocess
 import sys
 import threading
-import time
 
 import pytest
 
-from blockflow.utility.file_lock import FileLock, LockedError
-
-_TAKER = """
-import sys
-from pathlib import Path
-from blockflow.utility.file_lock import FileLock, LockedError
-lock = FileLock(Path(sys.argv[1]), "the thing")
-print("ready", flush=True)
-for order in sys.stdin:
-    if order == "take\\n":
-        try:
-            lock.acquire()
-            print("held", flush=True)
-        except LockedError as error:
-            print("refused", flush=True)
-    else:
-        lock.release()
-        print("released", flush=True)
-"""
+from blockflow.utility import FileLock
+from blockflow.utility.fileLock import FileLockException
 
 
-class _Taker:
-    """A process that takes and releases the lock when it is told."""
-
-    def __init__(self, path):
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", _TAKER, str(path)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            bufsize=1,
-        )
-
-    def tell(self, order):
-        self.process.stdin.write(f"{order}\n")
-
-    def answer(self):
-        return self.process.stdout.readline().strip()
-
-    def kill(self):
-        """End it so that its parent has not noticed yet."""
-        self.process.kill()
-        os.waitid(os.P_PID, self.process.pid, os.WEXITED | os.WNOWAIT)
-
-    def close(self):
-        self.process.kill()
-        self.process.communicate()
-
-
-@pytest.fixture
-def takers(tmp_path):
-    """Makes so many processes, which are ready, for the lock `tmp_path / "lock"`."""
-    all_takers = []
-
-    def make(count=1):
-        made = [_Taker(tmp_path / "lock") for _ in range(count)]
-        all_takers.extend(made)
-        assert [taker.answer() for taker in made] == ["ready"] * count
-        return made
-
-    yield make
-    for taker in all_takers:
-        taker.close()
-
-
-def _write_holder(path, **changes):
-    """A lock file as another process has written it."""
-    holder = {
-        "host": socket.gethostname(),
-        "pid": os.getpid(),
-        "process_started": "unknown",
-        "since": time.time(),
-        "token": "another",
-    } | changes
-    path.write_text(json.dumps(holder))
-
-
-@pytest.fixture
-def lock(tmp_path):
-    lock = FileLock(tmp_path / "lock", "the thing")
-    yield lock
-    lock.release()
-
-
-def test_a_lock_is_a_file_while_it_is_held(lock, tmp_path):
-    """The lock's file says who holds it, and is gone afterwards, with nothing left beside it."""
+def test_a_lock_stands_beside_its_file(tmp_path):
+    """While it is held there is a `.lock` file that says who has it; afterwards nothing is left."""
+    lock = FileLock(tmp_path / "x.h5", lock_file_contents="block 7")
+    assert lock.available()
+    assert not lock.locked()
     with lock:
-        holder = json.loads((tmp_path / "lock").read_text())
-        assert (holder["host"], holder["pid"]) == (socket.gethostname(), os.getpid())
-        assert lock.holder() == holder
-    assert lock.holder() is None
+        assert lock.locked()
+        assert not lock.available()
+        assert json.loads((tmp_path / "x.h5.lock").read_text())["note"] == "block 7"
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_lock_can_be_taken_again(lock):
-    """Released, a lock is as new."""
-    for _ in range(3):
-        with lock:
-            assert lock.holder() is not None
+def test_only_the_owner_releases(tmp_path):
+    """Another object's `release` leaves the lock, and it is not `locked` by it."""
+    mine, other = FileLock(tmp_path / "x"), FileLock(tmp_path / "x")
+    assert mine.acquire()
+    assert not other.acquire(blocking=False)
+    other.release()
+    assert mine.locked()
+    assert not other.locked()
+    mine.release()
+    assert other.acquire(blocking=False)
+    other.release()
 
 
-def test_a_second_taker_is_told_who_holds_it(lock, tmp_path):
-    """Whoever comes second is refused with what is locked, the holder's process, its host and the file."""
-    other = FileLock(tmp_path / "lock", "the thing")
-    with lock, pytest.raises(LockedError) as caught:
-        other.acquire()
-    message = str(caught.value)
-    assert f"the thing is in use by process {os.getpid()} on {socket.gethostname()} since 20" in message
-    assert f"(the lock is {tmp_path / 'lock'})" in message
-    assert isinstance(caught.value, BlockingIOError)
+def test_a_wait_that_is_too_long_says_who_has_it(tmp_path):
+    """After its timeout a taker gives up, naming the holder."""
+    with (
+        FileLock(tmp_path / "x"),
+        pytest.raises(FileLockException, match=r"waited 0.01 s .* in use by process"),
+    ):
+        FileLock(tmp_path / "x", timeout=0.01, delay=0.001).acquire()
+    assert issubclass(FileLock.FileLockException, TimeoutError)
 
 
-def test_the_refused_one_does_not_release_the_holders_lock(lock, tmp_path):
-    """Releasing a lock that one does not hold does nothing."""
-    with lock:
-        FileLock(tmp_path / "lock", "the thing").release()
-        assert lock.holder() is not None
+def test_a_waiting_taker_gets_it(tmp_path):
+    """Who waits gets the lock when it is given back."""
+    first, second = FileLock(tmp_path / "x"), FileLock(tmp_path / "x", delay=0.001)
+    first.acquire()
+    waiting = threading.Thread(target=second.acquire)
+    waiting.start()
+    first.release()
+    waiting.join(60)
+    assert second.locked()
+    second.release()
 
 
-def test_a_lock_that_was_taken_over_is_left_alone(lock, tmp_path):
-    """A holder whose lock somebody else has by now does not remove it."""
-    lock.acquire()
-    _write_holder(tmp_path / "lock")
-    lock.release()
-    assert json.loads((tmp_path / "lock").read_text())["token"] == "another"
+def test_a_dead_process_leaves_no_lock(tmp_path):
+    """The lock of a process that ended without releasing it is free for the next."""
+    code = (
+        "import os, sys; from blockflow.utility import FileLock\n"
+        "lock = FileLock(sys.argv[1]); lock.acquire(); os._exit(0)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "x")], check=True)
+    assert (tmp_path / "x.lock").exists()
+    assert FileLock(tmp_path / "x").acquire(blocking=False)
 
 
-def test_a_body_that_raises_gives_the_lock_back(lock):
-    """An exception in a `with` block goes through, and the lock is free."""
-    with pytest.raises(ZeroDivisionError), lock:
-        raise ZeroDivisionError
-    assert lock.holder() is None
-
-
-def test_a_folder_that_is_gone_can_be_released(tmp_path):
-    """A lock whose folder was removed meanwhile is released without an error."""
-    (tmp_path / "folder").mkdir()
-    with FileLock(tmp_path / "folder" / "lock", "the thing"):
-        (tmp_path / "folder" / "lock").unlink()
-        (tmp_path / "folder").rmdir()
-
-
-def test_exactly_one_of_many_processes_holds_it(takers):
-    """Of eight processes that race for a lock, again and again, one has it and seven are refused."""
-    racers = takers(8)
-    for _ in range(20):
-        for racer in racers:
-            racer.tell("take")
-        answers = [racer.answer() for racer in racers]
-        assert sorted(answers) == ["held"] + ["refused"] * 7
-        winner = racers[answers.index("held")]
-        winner.tell("release")
-        assert winner.answer() == "released"
-
-
-def test_exactly_one_of_many_processes_takes_a_dead_ones_lock(takers, tmp_path):
-    """Of eight processes that find a dead holder at once, one takes its lock over, and keeps it."""
-    racers = takers(8)
-    for _ in range(20):
-        _write_holder(tmp_path / "lock", process_started="never")
-        for racer in racers:
-            racer.tell("take")
-        answers = [racer.answer() for racer in racers]
-        assert sorted(answers) == ["held"] + ["refused"] * 7
-        racers[answers.index("held")].tell("release")
-        assert racers[answers.index("held")].answer() == "released"
+def test_a_lock_that_nobody_holds_any_more_is_released(tmp_path):
+    """An object that is let go of without release gives its lock back."""
+    FileLock(tmp_path / "x").acquire()
     assert list(tmp_path.iterdir()) == []
 
 
-def test_one_that_was_late_does_not_remove_the_new_holders_lock(lock, tmp_path, monkeypatch):
-    """Between a look at a dead holder and its removal another process may take the lock: then that one keeps it."""
-    _write_holder(tmp_path / "lock", process_started="never")
-    late = FileLock(tmp_path / "lock", "the thing")
-    look = late.holder
-
-    def look_slowly():
-        found = look()
-        monkeypatch.setattr(late, "holder", look)
-        lock.acquire()
-        return found
-
-    monkeypatch.setattr(late, "holder", look_slowly)
-    with pytest.raises(LockedError):
-        late.acquire()
-    assert lock.holder() is not None
-
-
-def test_nobody_else_may_remove_a_dead_ones_lock_during_the_last_look(lock, tmp_path, monkeypatch):
-    """From the last look at a dead holder to the removal of its file the file is locked in the kernel."""
-    _write_holder(tmp_path / "lock", process_started="never")
-    look, locked = lock.holder, []
-
-    def look_for_locks():
-        with (tmp_path / "lock").open() as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                locked.append(False)
-            except BlockingIOError:
-                locked.append(True)
-        return look()
-
-    monkeypatch.setattr(lock, "holder", look_for_locks)
+def test_purge(tmp_path):
+    """A purged lock is gone, whoever had it, and who had it knows."""
+    lock = FileLock(tmp_path / "x")
     lock.acquire()
-    assert locked == [False, True]
-
-
-@pytest.mark.parametrize("noticed", [True, False])
-def test_a_killed_holders_lock_is_taken_over(lock, takers, noticed):
-    """On the same host a dead holder loses the lock at once, whether its parent has noticed its death or not."""
-    (victim,) = takers()
-    victim.tell("take")
-    assert victim.answer() == "held"
-    with pytest.raises(LockedError, match=f"process {victim.process.pid} "):
-        lock.acquire()
-    victim.kill()
-    if noticed:
-        victim.process.wait()
-    with lock:
-        assert lock.holder()["pid"] == os.getpid()
-
-
-def test_a_stopped_holder_keeps_its_lock(lock, takers):
-    """A holder that is stopped, but there, keeps the lock: on its own host only its death counts."""
-    (holder,) = takers()
-    holder.tell("take")
-    assert holder.answer() == "held"
-    os.kill(holder.process.pid, signal.SIGSTOP)
-    with pytest.raises(LockedError):
-        lock.acquire()
-
-
-def test_a_reused_process_number_is_not_the_holder(lock, tmp_path):
-    """A process with the holder's number that began at another time is not the holder."""
-    _write_holder(tmp_path / "lock", pid=os.getpid(), process_started="1")
-    with lock:
-        pass
-
-
-def test_another_hosts_fresh_lock_is_respected(lock, tmp_path):
-    """A holder on another host that has renewed its lock of late keeps it, though no process here has its number."""
-    _write_holder(tmp_path / "lock", host="elsewhere", pid=2**22 + 1)
-    with pytest.raises(LockedError, match=r"in use by process 4194305 on elsewhere since"):
-        lock.acquire()
-
-
-def test_another_hosts_stale_lock_is_taken_over(tmp_path):
-    """A holder on another host that has not renewed its lock for long enough loses it."""
-    _write_holder(tmp_path / "lock", host="elsewhere")
-    long_ago = time.time() - 100
-    os.utime(tmp_path / "lock", (long_ago, long_ago))
-    with pytest.raises(LockedError):
-        FileLock(tmp_path / "lock", "the thing", stale_after=1000).acquire()
-    with FileLock(tmp_path / "lock", "the thing", stale_after=10) as lock:
-        assert lock.holder()["host"] == socket.gethostname()
-
-
-def test_a_holder_renews_its_lock(tmp_path, monkeypatch):
-    """While it is held, a lock's file is touched again and again, also after a file system that did not answer."""
-    lock = FileLock(tmp_path / "lock", "the thing", renew_every=0.001)
-    touched, calls, utime = threading.Event(), [], os.utime
-
-    def touch(path, *args):
-        calls.append(path)
-        if len(calls) == 1:
-            raise OSError("the file system does not answer")
-        utime(path, *args)
-        if len(calls) >= 3:
-            touched.set()
-
-    monkeypatch.setattr(os, "utime", touch)
-    with lock:
-        assert touched.wait(60)
-    assert set(calls) == {tmp_path / "lock"}
-
-
-def test_a_holder_that_lost_its_lock_does_not_renew_it(tmp_path, monkeypatch):
-    """The file of whoever took a lock over is not touched by the one who had it before."""
-    lock = FileLock(tmp_path / "lock", "the thing", renew_every=0.001)
-    monkeypatch.setattr(os, "utime", lambda *args: None)
-    lock.acquire()
-    _write_holder(tmp_path / "lock")
-    for thread in threading.enumerate():
-        if thread.name == f"lock {tmp_path / 'lock'}":
-            thread.join(60)
-            assert not thread.is_alive()
-
-
-@pytest.mark.parametrize("content", ["", '{"host": ', "\x00\x00"])
-def test_a_file_that_names_no_holder_is_taken_over(lock, tmp_path, content):
-    """A lock file that a crashed machine has left empty or torn is nobody's."""
-    (tmp_path / "lock").write_text(content)
-    with lock:
-        assert lock.holder()["pid"] == os.getpid()
+    assert FileLock(tmp_path / "x").purge()
+    assert not lock.locked()
+    assert not FileLock(tmp_path / "x").purge()

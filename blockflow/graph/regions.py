@@ -1,0 +1,266 @@
+"""Which region of which slot a region of an output needs: the walk back through the graph."""
+
+from collections import Counter
+from collections.abc import Container, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from blockflow.errors import BlockflowError
+from blockflow.graph.requests import RoiRequest
+from blockflow.graph.slot import Slot
+from blockflow.rtype import SubRegion
+
+__all__ = ["Bounds", "Step", "UndeclaredRegionError", "Window", "at_hand", "required_regions", "walk_back"]
+
+#: start and stop of a region, in voxels of a slot
+Bounds = tuple[tuple[int, ...], tuple[int, ...]]
+
+
+class UndeclaredRegionError(BlockflowError):
+    """An operator does not tell which region of its inputs it needs, or asked for another one than it told."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """A region of a slot that is to be read or computed, and the slots that this reads."""
+
+    slot: Slot
+    start: tuple[int, ...]
+    stop: tuple[int, ...]
+    reads: tuple[Slot, ...]
+
+    @property
+    def is_computed(self) -> bool:
+        """Whether an operator computes it; else it is a value, or an array."""
+        return self.slot._value is None
+
+
+def required_regions(slot: Slot, bounds: Bounds, *, clip: bool = True) -> dict[Slot, Bounds]:
+    """What the operator of `slot` needs of its inputs for a region: by source, clipped to its shape unless told not to.
+
+    Raises
+    ------
+    UndeclaredRegionError
+        If the operator does not tell, and no probe has shown it.
+    """
+    operator = slot.operator
+    assert operator is not None
+    roi = SubRegion(slot, *bounds)
+    declared = operator.requiredInputRoi(slot.top_level_slot, slot.subindex, roi)
+    if declared is None:
+        probed = operator.probed_regions.get(slot.path_in_operator)
+        if probed is None:
+            raise UndeclaredRegionError(
+                f"{slot.path} does not tell which region of its inputs it needs: define requiredInputRoi in "
+                f"{type(operator).__name__}, or make the operator with blockflow.pointwise or "
+                "blockflow.neighbourhood, or store its input whole (outputs) and run it by a worker file"
+            )
+        declared = {operator.slot_at(path): probed[path].region(roi) for path in probed}
+    needed: dict[Slot, Bounds] = {}
+    for taken, region in declared.items():
+        if not taken.ready():
+            continue
+        wanted: Bounds | None = tuple(region.start), tuple(region.stop)
+        if clip:
+            wanted = _clipped(region.start, region.stop, taken.meta.shape)
+        if wanted is not None:
+            needed[taken.source] = _hull(needed.get(taken.source), wanted)
+    for leaf in _computed_numbers(slot):
+        needed.setdefault(leaf.source, ((0,) * len(leaf.meta.shape), tuple(leaf.meta.shape)))
+    return needed
+
+
+def _computed_numbers(slot: Slot) -> Iterator[Slot]:
+    """Inputs of one element that are computed: parameters that come from another operator, always needed."""
+    assert slot.operator is not None
+    for taken in slot.operator.inputs.values():
+        for leaf in taken._leaves():
+            if leaf.ready() and leaf.source._value is None and set(leaf.meta.shape or (2,)) == {1}:
+                yield leaf
+
+
+def walk_back(wanted: Mapping[Slot, Bounds], ends: Container[Slot] = (), *, clip: bool = True) -> list[Step]:
+    """All that must be read and computed for regions of slots, each after what it reads.
+
+    A slot that several operators read is computed once, in the smallest box that holds what they need. The walk
+    ends at slots that have a value, and at those of `ends`. Without `clip` regions reach beyond the borders of arrays,
+    as far as if there were no borders.
+    """
+    regions: dict[Slot, Bounds] = {}
+    for slot, bounds in wanted.items():
+        regions[slot.source] = _hull(regions.get(slot.source), bounds)
+    steps = []
+    for slot in _downstream_first(list(regions), ends):
+        if slot not in regions:
+            continue
+        needed = {} if _is_end(slot, ends) else required_regions(slot, regions[slot], clip=clip)
+        for source, bounds in needed.items():
+            regions[source] = _hull(regions.get(source), bounds)
+        steps.append(Step(slot, *regions[slot], tuple(needed)))
+    return steps[::-1]
+
+
+class Loadable(Protocol):
+    """An array that can be read by slices of voxels."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """In voxels."""
+
+    @property
+    def dtype(self) -> Any:
+        """Of the voxels."""
+
+    def __getitem__(self, key: Any) -> Any:
+        """A region."""
+
+
+class Window:
+    """An array of which one region is at hand, to be read only; for all else, it is not there.
+
+    It stands for an array in a graph that computes one block at a time, so that each operator finds exactly what
+    the walk back has found that it needs.
+    """
+
+    def __init__(self, name: str, array: Loadable) -> None:
+        self.name = name
+        self.array = array
+        self.shape = tuple(array.shape)
+        self.dtype = array.dtype
+        self.slot_meta: Mapping[str, Any] = getattr(array, "slot_meta", {})
+        self.data: np.ndarray[Any, Any] | None = None
+        self._start: tuple[int, ...] = ()
+
+    def hold(self, start: tuple[int, ...], data: np.ndarray[Any, Any]) -> None:
+        """Have `data` at hand, from `start` on."""
+        self._start = start
+        self.data = data.view()
+        self.data.flags.writeable = False
+
+    def load(self, start: tuple[int, ...], stop: tuple[int, ...]) -> None:
+        """Read a region of the array, and have it at hand."""
+        self.hold(start, np.asarray(self.array[tuple(map(slice, start, stop))]))
+
+    def drop(self) -> None:
+        """Let go of the region."""
+        self.data = None
+
+    def __getitem__(self, key: tuple[slice, ...]) -> np.ndarray[Any, Any]:
+        inside = self.data is not None and all(
+            begin <= one.start and one.stop <= begin + size
+            for one, begin, size in zip(key, self._start, self.data.shape, strict=True)
+        )
+        if not inside:
+            held = "nothing" if self.data is None else _text(self._start, self.data.shape)
+            raise UndeclaredRegionError(
+                f"{self.name} is asked for {[f'{one.start}:{one.stop}' for one in key]}, which is outside of the "
+                f"block's read ROI: {held} of it is at hand. An operator above asks for more than its "
+                "requiredInputRoi says"
+            )
+        return self.data[  # type: ignore[index]
+            tuple(
+                slice(one.start - begin, one.stop - begin)
+                for one, begin in zip(key, self._start, strict=True)
+            )
+        ]
+
+
+@contextmanager
+def at_hand(wanted: Mapping[Slot, Bounds]) -> Iterator[dict[Slot, np.ndarray[Any, Any]]]:
+    """Compute regions of slots, and have them at hand: what they come to, by slot.
+
+    Each step is computed once, and let go of after its last use. Arrays of the graph are values that are a
+    `Window`; nothing outside of the regions of the walk can be read.
+    """
+    steps = walk_back(wanted)
+    uses = Counter(source for step in steps for source in step.reads)
+    kept = {slot.source for slot in wanted}
+    computed: dict[Slot, Window] = {}
+    loaded: list[Window] = []
+    try:
+        for step in steps:
+            slot, value = step.slot, step.slot._value
+            if value is None:
+                computed[slot] = window = Window(slot.path, slot)
+                window.hold(step.start, RoiRequest(slot, SubRegion(slot, step.start, step.stop)).wait())
+                slot._value = window
+            elif isinstance(value, Window):
+                loaded.append(value)
+                value.load(step.start, step.stop)
+            for source in step.reads:
+                uses[source] -= 1
+                if not uses[source] and source not in kept:
+                    _let_go(source, computed)
+        yield {slot: _held(slot, bounds) for slot, bounds in wanted.items()}
+    finally:
+        for slot in list(computed):
+            _let_go(slot, computed)
+        for window in loaded:
+            window.drop()
+
+
+def _held(slot: Slot, bounds: Bounds) -> np.ndarray[Any, Any]:
+    key = tuple(map(slice, *bounds))
+    data: np.ndarray[Any, Any] = np.asarray(slot.source._value[key])
+    return data
+
+
+def _let_go(slot: Slot, computed: dict[Slot, Window]) -> None:
+    if slot in computed:
+        computed.pop(slot).drop()
+        slot._value = None
+    elif isinstance(slot._value, Window):
+        slot._value.drop()
+
+
+def _is_end(slot: Slot, ends: Container[Slot]) -> bool:
+    return slot._value is not None or slot in ends or slot.operator is None or slot.is_input
+
+
+def _downstream_first(slots: list[Slot], ends: Container[Slot]) -> list[Slot]:
+    """All slots that the given ones may need, each before those that it needs."""
+    order: list[Slot] = []
+    seen: set[Slot] = set()
+    stack: list[tuple[Slot, Iterator[Slot]]] = []
+    for first in slots:
+        if first in seen:
+            continue
+        seen.add(first)
+        stack.append((first, _sources(first, ends)))
+        while stack:
+            slot, rest = stack[-1]
+            following = next((source for source in rest if source not in seen), None)
+            if following is None:
+                stack.pop()
+                order.append(slot)
+            else:
+                seen.add(following)
+                stack.append((following, _sources(following, ends)))
+    return order[::-1]
+
+
+def _sources(slot: Slot, ends: Container[Slot]) -> Iterator[Slot]:
+    if _is_end(slot, ends):
+        return iter(())
+    assert slot.operator is not None
+    leaves = (leaf for taken in slot.operator.inputs.values() for leaf in taken._leaves())
+    return iter([leaf.source for leaf in leaves if leaf.ready()])
+
+
+def _clipped(start: Any, stop: Any, shape: tuple[int, ...]) -> Bounds | None:
+    first = tuple(max(0, int(value)) for value in start)
+    last = tuple(min(size, int(value)) for value, size in zip(stop, shape, strict=True))
+    return (first, last) if all(a < b for a, b in zip(first, last, strict=True)) else None
+
+
+def _hull(known: Bounds | None, bounds: Bounds) -> Bounds:
+    if known is None:
+        return tuple(map(int, bounds[0])), tuple(map(int, bounds[1]))
+    return tuple(map(min, known[0], bounds[0])), tuple(map(max, known[1], bounds[1]))
+
+
+def _text(start: tuple[int, ...], shape: tuple[int, ...]) -> str:
+    return str([f"{begin}:{begin + size}" for begin, size in zip(start, shape, strict=True)])

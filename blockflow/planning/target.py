@@ -1,0 +1,130 @@
+"""What is to be stored: a slot's data, in an array of its own."""
+
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from blockflow.errors import PlanError, StorageError
+from blockflow.graph import Slot
+from blockflow.graph.regions import required_regions
+from blockflow.operators.grid import volume_of
+from blockflow.storage import ArraySpec
+from blockflow.storage.metadata import VolumeMetadata
+
+__all__ = ["Target", "spec_of", "volume_of_slot"]
+
+#: voxels of a chunk, where neither the target nor an input says how large one is
+_CHUNK_VOXELS = 2**18
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where and how a slot's data are to be stored.
+
+    Parameters
+    ----------
+    path : str
+        The folder of the array; created if it is not there.
+    name : str, optional
+        Of the task that writes it; by default the path's last part without its ending.
+    chunks, shards : sequence of int, optional
+        In voxels, one number per axis. Chunks are by default those of the input, where it has as many axes.
+    block_shape : sequence of int, optional
+        What one block writes, in voxels, one number per axis; by default the planner's choice.
+    fit : str
+        `valid`, `overhang` or `shrink`: what to do where blocks do not tile the array.
+    compressor, fill_value, zarr_format
+        As for `ArraySpec`.
+    num_workers, max_retries, timeout
+        Of the task that writes it; as in a config.
+    """
+
+    path: str
+    name: str | None = None
+    chunks: tuple[int, ...] | None = None
+    shards: tuple[int, ...] | None = None
+    block_shape: tuple[int, ...] | None = None
+    fit: str = "shrink"
+    compressor: str = "auto"
+    fill_value: float = 0
+    zarr_format: int = 3
+    num_workers: int | None = None
+    max_retries: int = 2
+    timeout: float | None = None
+
+    @property
+    def task_name(self) -> str:
+        """What the task that writes it is called."""
+        return self.name or Path(self.path).stem
+
+    @classmethod
+    def of(cls, given: "Target | str | os.PathLike[str]") -> "Target":
+        """A target from itself, or from a path alone; the path is made absolute."""
+        target = given if isinstance(given, Target) else cls(os.fspath(given))
+        return replace(target, path=os.path.abspath(target.path))  # noqa: PTH100 (Path.absolute keeps `..`)
+
+
+def volume_of_slot(slot: Slot) -> VolumeMetadata:
+    """Where a slot's voxels lie: as its metadata say, else as an input of the same shape that its operator reads."""
+    one: Slot | None = slot.source
+    shape = tuple(slot.meta.shape)
+    while one is not None and one.meta.voxel_size is None:
+        one = _same_shape_upstream(one, shape)
+    return volume_of((one or slot).meta, slot.path)
+
+
+def _same_shape_upstream(slot: Slot, shape: tuple[int, ...]) -> Slot | None:
+    if slot._value is not None or slot.operator is None or slot.is_input:
+        return None
+    needed = required_regions(slot, ((0,) * len(shape), shape))
+    return next((source for source in needed if tuple(source.meta.shape) == shape), None)
+
+
+def spec_of(slot: Slot, target: Target, chunks_of_input: Sequence[int] | None) -> ArraySpec:
+    """The description of the array that a slot's data are stored in.
+
+    Raises
+    ------
+    PlanError
+        If the slot is not ready, or has no data that can be stored.
+    """
+    if slot.level or not slot.ready():
+        reason = slot.meta.get("NOTREADY")
+        why = reason if isinstance(reason, str) else "an input is neither connected nor has a value"
+        raise PlanError(f"{slot.path} is not ready, so it cannot be stored: {why}")
+    shape = tuple(int(size) for size in slot.meta.shape)
+    if not all(shape):
+        raise PlanError(f"{slot.path} has shape {shape}: there is nothing to be stored")
+    try:
+        return ArraySpec(
+            path=target.path,
+            shape=shape,
+            dtype=str(np.dtype(slot.meta.dtype)),
+            metadata=volume_of_slot(slot),
+            chunks=target.chunks or _default_chunks(shape, chunks_of_input, target.shards),
+            shards=target.shards,
+            compressor=target.compressor,
+            fill_value=target.fill_value,
+            zarr_format=target.zarr_format,
+        )
+    except StorageError as error:
+        raise PlanError(f"{slot.path} cannot be stored: {error}") from error
+
+
+def _default_chunks(
+    shape: tuple[int, ...], of_input: Sequence[int] | None, shards: Sequence[int] | None
+) -> tuple[int, ...]:
+    if shards is not None:
+        return tuple(shards)
+    if of_input is not None and len(of_input) == len(shape):
+        return tuple(min(chunk, size) for chunk, size in zip(of_input, shape, strict=True))
+    edge = max(1, round(_CHUNK_VOXELS ** (1 / len(shape))))
+    chunks = [min(edge, size) for size in shape]
+    for axis in reversed(range(len(shape))):  # what thin axes leave over goes to the others
+        others = math.prod(chunks) // chunks[axis]
+        chunks[axis] = max(chunks[axis], min(shape[axis], _CHUNK_VOXELS // max(1, others)))
+    return tuple(chunks)

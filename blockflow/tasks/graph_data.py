@@ -1,0 +1,244 @@
+"""A graph of operators as data: taken down from live operators, and built again where blocks are done.
+
+Operators are taken down as their class, the arguments they were made with, the values of their inputs, and their
+connections. What was set on them otherwise after they were made is not known here.
+"""
+
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from blockflow.errors import TaskError
+from blockflow.graph import Graph, Operator, Slot
+from blockflow.graph.regions import Window
+from blockflow.storage import open_array
+
+__all__ = ["GraphData", "Node", "SlotRef", "class_reference", "path_of_array", "reference"]
+
+#: bytes of an array that may travel with a graph; a larger one is to be stored
+_LARGEST_VALUE = 64 * 2**20
+
+
+@dataclass(frozen=True, order=True)
+class SlotRef:
+    """A slot of a graph: of a node, or of a part of it, which the positions among the children lead to."""
+
+    node: str
+    slot: str
+    children: tuple[int, ...] = ()
+
+    def of(self, operators: Mapping[str, Operator]) -> Slot:
+        """The slot in a graph that was built."""
+        operator = operators[self.node]
+        for position in self.children:
+            operator = operator.children[position]
+        return operator.slot_at(self.slot)
+
+    def __str__(self) -> str:
+        return ".".join([self.node, *map(str, self.children), self.slot])
+
+
+@dataclass(frozen=True)
+class Node:
+    """An operator that is no part of another one.
+
+    `sizes` are the lengths of its lists of slots; `values`, `links` and `arrays` say by path what its inputs have:
+    a value, a slot of another node, or an array at a path.
+    """
+
+    name: str
+    type: str
+    cls: Any = field(compare=False, repr=False)
+    args: tuple[Any, ...] = ()
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    values: Mapping[str, Any] = field(default_factory=dict)
+    links: Mapping[str, SlotRef] = field(default_factory=dict)
+    arrays: Mapping[str, str] = field(default_factory=dict)
+    probed: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def parameters(self) -> dict[str, Any]:
+        """What decides its results, beside its class and what it is connected to."""
+        return {"args": list(self.args), "kwargs": dict(self.kwargs), "values": dict(self.values)}
+
+
+@dataclass(frozen=True)
+class GraphData:
+    """Operators and their connections, upstream ones first."""
+
+    nodes: tuple[Node, ...]
+
+    @classmethod
+    def of(cls, slots: Iterable[Slot]) -> "GraphData":
+        """All that slots take their data from.
+
+        Raises
+        ------
+        TaskError
+            If an operator of it cannot be built again: an array is too large to travel with it and is not stored,
+            or the inside of an operator is connected to something outside.
+        """
+        names: dict[Operator, str] = {}
+        nodes: list[Node] = []
+        for operator in _upstream_first({_root(slot) for slot in slots}):
+            names[operator] = _unique(operator.name, set(names.values()))
+            nodes.append(_take_down(operator, names))
+        return cls(tuple(nodes))
+
+    def names(self, slots: Iterable[Slot]) -> dict[Operator, str]:
+        """The name of each live operator that this was taken down from."""
+        operators = _upstream_first({_root(slot) for slot in slots})
+        return dict(zip(operators, (node.name for node in self.nodes), strict=True))
+
+    def build(self, *, windows: bool) -> dict[str, Operator]:
+        """The operators, connected; arrays as they are, or with `windows` so that nothing of them is at hand yet.
+
+        Raises what making an operator raises, and `StorageError` for an array that cannot be opened.
+        """
+        graph = Graph()
+        operators: dict[str, Operator] = {}
+        for node in self.nodes:
+            operator: Operator = node.cls(*node.args, **{**node.kwargs, "graph": graph})
+            operator.name = node.name
+            for path, size in node.sizes.items():
+                operator.slot_at(path).resize(size)
+            for path, value in node.values.items():
+                operator.slot_at(path).setValue(value)
+            for path, where in node.arrays.items():
+                array = open_array(where)
+                operator.slot_at(path).setValue(Window(where, array) if windows else array)
+            for path, source in node.links.items():
+                operator.slot_at(path).connect(source.of(operators), permit_distant_connection=True)
+            operator.probed_regions = node.probed
+            operators[node.name] = operator
+        return operators
+
+
+def class_reference(cls: type) -> str:
+    """How a config names an operator's class: `package.module:Class`, or `path/to/file.py:Class`."""
+    module = sys.modules.get(cls.__module__)
+    file = getattr(module, "__file__", None)
+    if cls.__module__.startswith("_blockflow_") and file:
+        return f"{file}:{cls.__qualname__}"
+    return f"{cls.__module__}:{cls.__qualname__}"
+
+
+def path_of_array(value: Any) -> str | None:
+    """Where an array is stored, if it is one of ours, or a zarr array in a folder."""
+    path = getattr(value, "path", None)
+    if isinstance(value, Window):
+        return path_of_array(value.array)
+    if getattr(value, "slot_meta", None) is not None and isinstance(path, str):
+        return str(Path(path).absolute())
+    root = getattr(getattr(value, "store", None), "root", None)
+    if root is not None and isinstance(path, str):
+        return str((Path(root) / path).absolute())
+    return None
+
+
+def _root(slot: Slot) -> Operator:
+    operator = slot.operator
+    if operator is None:
+        raise TaskError(f"slot {slot.name!r} belongs to no operator, so its graph cannot be run")
+    while operator.parent is not None:
+        operator = operator.parent
+    return operator
+
+
+def _inputs(operator: Operator) -> Iterator[Slot]:
+    for slot in operator.inputs.values():
+        yield from slot._leaves()
+
+
+def _upstream_first(wanted: Iterable[Operator]) -> list[Operator]:
+    ordered: dict[Operator, None] = {}
+    seen: set[Operator] = set()
+    for first in sorted(wanted, key=lambda operator: operator._number):
+        stack = [(first, False)]
+        while stack:
+            operator, upstream_is_in = stack.pop()
+            if upstream_is_in:
+                ordered.setdefault(operator)
+            elif operator not in seen:
+                seen.add(operator)
+                stack.append((operator, True))
+                upstream = [
+                    leaf.upstream_slot for leaf in _inputs(operator) if leaf.upstream_slot is not None
+                ]
+                stack += [(_root(slot), False) for slot in reversed(upstream)]
+    return list(ordered)
+
+
+def _take_down(operator: Operator, names: Mapping[Operator, str]) -> Node:
+    args, kwargs = operator.made_with
+    sizes, values, links, arrays = {}, {}, {}, {}
+    for slot in operator.inputs.values():
+        for one in _lists(slot):
+            sizes[one.path_in_operator] = len(one)
+    for leaf in _inputs(operator):
+        path = leaf.path_in_operator
+        if leaf.upstream_slot is not None:
+            links[path] = reference(leaf.upstream_slot, names)
+        elif leaf._value is not None:
+            stored = path_of_array(leaf._value)
+            if stored is not None:
+                arrays[path] = stored
+            else:
+                values[path] = _small(leaf, leaf._value)
+    return Node(
+        name=names[operator],
+        type=class_reference(type(operator)),
+        cls=type(operator),
+        args=tuple(None if isinstance(value, Graph) else value for value in args),
+        kwargs={name: value for name, value in kwargs.items() if name not in ("graph", "parent")},
+        sizes=sizes,
+        values=values,
+        links=links,
+        arrays=arrays,
+        probed=dict(operator.probed_regions),
+    )
+
+
+def _lists(slot: Slot) -> Iterator[Slot]:
+    if slot.level:
+        yield slot
+        for one in slot._subslots:
+            yield from _lists(one)
+
+
+def reference(slot: Slot, names: Mapping[Operator, str]) -> SlotRef:
+    """How a slot is found again: through its operator's place among the children of its parents."""
+    children: list[int] = []
+    operator = slot.operator
+    assert operator is not None
+    while operator.parent is not None:
+        children.insert(0, [child is operator for child in operator.parent.children].index(True))
+        operator = operator.parent
+    return SlotRef(names[operator], slot.path_in_operator, tuple(children))
+
+
+def _small(slot: Slot, value: Any) -> Any:
+    if isinstance(value, np.ndarray) and value.nbytes > _LARGEST_VALUE:
+        raise TaskError(
+            f"{slot.path} holds an array of {value.nbytes / 2**20:.0f} MiB in memory, too much to be sent to every "
+            f"worker (at most {_LARGEST_VALUE // 2**20} MiB). Store it, and set the slot to "
+            "blockflow.storage.open_array(path)"
+        )
+    if hasattr(value, "shape") and hasattr(value, "chunks") and not isinstance(value, np.ndarray):
+        raise TaskError(
+            f"{slot.path} holds {value!r}, which workers cannot open by a path. Store it as a zarr array, and set the "
+            "slot to blockflow.storage.open_array(path)"
+        )
+    return value
+
+
+def _unique(name: str, taken: set[str]) -> str:
+    count, unique = 1, name
+    while unique in taken:
+        count += 1
+        unique = f"{name}_{count}"
+    return unique

@@ -1,0 +1,164 @@
+"""What the worker of a graph's task does with a block: evaluates its part of the graph, rebuilt from data."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from blockflow.errors import TaskError
+from blockflow.graph import Operator, Slot, StagedOperator, StageGrid
+from blockflow.graph.regions import Bounds, Window, at_hand
+from blockflow.storage import Array, BlockResults, open_array, open_results
+from blockflow.tasks.graph_data import GraphData, SlotRef
+from blockflow.tasks.recipe import code_of_class
+
+__all__ = ["ApplyProgram", "GateProgram", "MergeProgram", "PassProgram", "Program"]
+
+
+@dataclass(frozen=True)
+class Program:
+    """A part of a graph: `graph`, of which slots in `stored` are read from arrays that other tasks write.
+
+    `merged` gives for operators in stages, by one of their outputs, the grid of the pass and where the result of the
+    merge is. `steps` names the operators that compute; the others are there for their metadata.
+    """
+
+    graph: GraphData
+    stored: Mapping[SlotRef, str]
+    merged: Mapping[SlotRef, tuple[StageGrid, str]]
+    steps: tuple[str, ...]
+
+    def recipe_code(self) -> dict[str, Any]:
+        """All that decides what the task computes, but for its arrays and blocks."""
+        return {
+            node.name: {
+                "class": code_of_class(node.cls),
+                "parameters": node.parameters(),
+                "links": {path: str(source) for path, source in node.links.items()},
+                "stages": {str(ref): list(grid.block_shape) for ref, (grid, _) in self.merged.items()},
+            }
+            for node in self.graph.nodes
+            if node.name in self.steps
+        }
+
+    @cached_property
+    def operators(self) -> dict[str, Operator]:
+        """The graph, built once in a process."""
+        operators = self.graph.build(windows=True)
+        for ref, path in self.stored.items():
+            slot = ref.of(operators).source
+            slot._value = Window(path, open_array(path))
+        for ref, (grid, path) in self.merged.items():
+            self._staged(ref, operators).give_merged(grid, open_results(path).read(0))
+        return operators
+
+    def _staged(self, ref: SlotRef, operators: Mapping[str, Operator]) -> StagedOperator:
+        operator = ref.of(operators).source.operator
+        assert isinstance(operator, StagedOperator)
+        return operator
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name not in ("operators", "targets")}
+
+    def __call__(self, block: Any) -> None:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class ApplyProgram(Program):
+    """Computes a block of slots and writes it to their arrays: `outputs` maps each array's path to its slot."""
+
+    outputs: Mapping[str, SlotRef]
+
+    @cached_property
+    def targets(self) -> dict[str, tuple[Array, Slot]]:
+        """The arrays, open, with their slots."""
+        return {path: (open_array(path, "r+"), ref.of(self.operators)) for path, ref in self.outputs.items()}
+
+    def __call__(self, block: Any) -> None:
+        """Do a block."""
+        wanted: dict[Slot, Bounds] = {}
+        for array, slot in self.targets.values():
+            bounds = array.voxels_of(block.write_roi)
+            if all(a < b for a, b in zip(*bounds, strict=True)):
+                wanted[slot] = bounds
+        with at_hand(wanted) as data:
+            for array, slot in self.targets.values():
+                roi = block.write_roi.intersect(array.roi)
+                array[roi] = data[slot] if slot in data else np.zeros((), array.dtype)
+
+
+@dataclass(frozen=True)
+class PassProgram(Program):
+    """The pass of an operator in stages: `operator` is one of its outputs, `results` where its blocks leave theirs."""
+
+    operator: SlotRef
+    grid: StageGrid
+    results: str
+
+    def recipe_code(self) -> dict[str, Any]:
+        return {"pass": str(self.operator), **super().recipe_code()}
+
+    def __call__(self, block: Any) -> None:
+        """Do a block."""
+        operator = self._staged(self.operator, self.operators)
+        results = open_results(self.results)
+        index = results.index_of(block.write_roi.begin)
+        needed = {
+            slot: (tuple(roi.start), tuple(roi.stop))
+            for slot, roi in operator.measureInputRoi(self.grid, index).items()
+        }
+        with at_hand(needed):
+            results.write(index, **operator.measure(self.grid, index))
+
+
+@dataclass(frozen=True)
+class GateProgram:
+    """A task of one block that waits for all of another one; its dependants wait for it."""
+
+    def recipe_code(self) -> dict[str, Any]:
+        """It computes nothing."""
+        return {"gate": True}
+
+    def __call__(self, block: Any) -> None:
+        """There is nothing to be done."""
+
+
+class _Results(Sequence[Mapping[str, "np.ndarray[Any, Any]"]]):
+    """The results of all blocks, read when they are asked for."""
+
+    def __init__(self, results: BlockResults) -> None:
+        self._results = results
+
+    def __len__(self) -> int:
+        return len(self._results)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self[place] for place in range(*index.indices(len(self)))]
+        if not -len(self) <= index < len(self):
+            raise IndexError(index)
+        return self._results.read(index % len(self))
+
+
+@dataclass(frozen=True)
+class MergeProgram(Program):
+    """The merge of an operator in stages: of the results at `results`, into block 0 of those at `target`."""
+
+    operator: SlotRef
+    grid: StageGrid
+    results: str
+    target: str
+
+    def recipe_code(self) -> dict[str, Any]:
+        return {"merge": str(self.operator), **super().recipe_code()}
+
+    def __call__(self, block: Any) -> None:  # noqa: ARG002 - there is one
+        """Merge."""
+        operator = self._staged(self.operator, self.operators)
+        results = open_results(self.results)
+        if len(results) != len(self.grid):
+            raise TaskError(f"{self.results} has {len(results)} blocks, the pass had {len(self.grid)}")
+        open_results(self.target).write(0, **operator.merge(self.grid, _Results(results)))

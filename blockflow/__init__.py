@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from blockflow.blockwise import DaCapoBlockwiseTask, run_blockwise
     from blockflow.execution.client import blocks
     from blockflow.operators.functions import neighbourhood, operator_from, pointwise
+    from blockflow.segment.run import segment_blockwise
 
 __all__ = [
     "DaCapoBlockwiseTask",
@@ -17,6 +18,7 @@ __all__ = [
     "operator_from",
     "pointwise",
     "run_blockwise",
+    "segment_blockwise",
 ]
 __version__ = "0.1.0"
 
@@ -29,5 +31,6 @@ __getattr__ = lazy_names(
         "operator_from": "blockflow.operators.functions",
         "pointwise": "blockflow.operators.functions",
         "run_blockwise": "blockflow.blockwise",
+        "segment_blockwise": "blockflow.segment.run",
     },
 )

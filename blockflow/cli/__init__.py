@@ -14,11 +14,13 @@ _COMMANDS = {
     "run": "Run a config file to its end, or go on with a run.",
     "plan": "Say what a config's graph becomes: tasks, block shapes, memory, bytes.",
     "check": "Prove on a few blocks that blockwise equals the graph asked lazily.",
+    "submit": "Run a config file from a Slurm job of its own.",
     "status": "Say how far a run has got.",
     "failures": "Say which blocks of a run failed, and why.",
     "retry": "Try the failed blocks of a run again.",
     "reset": "Let the next run do blocks again that are done.",
     "array": "Look at an array, convert it, or serve it to viewers.",
+    "operators": "Say which operators there are, and what they do.",
     "sample": "Make a small sample volume to try things on.",
     "schema": "Print the JSON Schema of config files, for editors.",
 }

@@ -1,6 +1,6 @@
 """The config: a YAML file, checked as a whole, that becomes tasks."""
 
-from blockflow.config.build import Run, build_run, build_tasks
+from blockflow.config.build import Run, build_run
 from blockflow.config.loader import LoadedConfig, load_config
 from blockflow.config.schema import ArrayConfig, ComputeConfig, Config, RoiConfig, TaskConfig, json_schema
 
@@ -13,7 +13,6 @@ __all__ = [
     "Run",
     "TaskConfig",
     "build_run",
-    "build_tasks",
     "json_schema",
     "load_config",
 ]

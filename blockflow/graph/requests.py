@@ -13,7 +13,7 @@ import numpy as np
 from blockflow.errors import BlockflowError
 from blockflow.graph.edits import gate, settled, wait_until_settled
 from blockflow.request import CancellationException, Request
-from blockflow.request.outcome import CREATED, FINISHED, SETTLED
+from blockflow.request.outcome import CREATED, FINISHED, SETTLED, SETTLING
 from blockflow.request.strand import here
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ MOST_ATTEMPTS = 100
 class RoiRequest(Request[Any]):
     """A region of a slot's data, computed when it is waited for."""
 
-    __slots__ = ("_destination", "_prefetch", "_roi", "_slot", "_within")
+    __slots__ = ("_destination", "_made_at", "_prefetch", "_roi", "_slot", "_within")
 
     _answers = True
 
@@ -42,7 +42,12 @@ class RoiRequest(Request[Any]):
         self._roi = roi
         self._destination: Any = None
         self._prefetch: RoiRequest | None = None
-        self._within = self._is_part_of_answer()
+        self._made_at = slot._changes
+        parent = self._parent
+        if parent is None:
+            self._within = False
+        else:
+            self._within = (parent._answers and parent._state < SETTLING) or self._is_part_of_answer()
 
     @classmethod
     def of(cls, source: "Slot", roi: "Roi") -> "RoiRequest":
@@ -99,7 +104,8 @@ class RoiRequest(Request[Any]):
         before = slot.changes(self._root)
         error: Exception | None = None
         try:
-            slot._check_roi(self._roi)
+            if slot._changes != self._made_at:
+                slot._check(self._roi)
             result = self._compute()
         except CancellationException:
             raise
@@ -133,7 +139,7 @@ class RoiRequest(Request[Any]):
                 before = slot.changes(self._root)
                 error = None
                 try:
-                    slot._check_roi(self._roi)
+                    slot._check(self._roi)
                     result = self._compute()
                 except CancellationException:
                     raise

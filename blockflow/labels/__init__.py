@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from blockflow.labels.components import connected_components, rank_of
     from blockflow.labels.merging import merge
     from blockflow.labels.numbering import first_voxels, number_by_first_voxel, small_as_can_be
-    from blockflow.labels.stitching import Stitch, left_by_block, lookup, merge_blocks
+    from blockflow.labels.stitching import Stitch, left_by_block, lookup, merge_blocks, own_labels
 
 __all__ = [
     "Stitch",
@@ -19,6 +19,7 @@ __all__ = [
     "merge",
     "merge_blocks",
     "number_by_first_voxel",
+    "own_labels",
     "rank_of",
     "small_as_can_be",
 ]
@@ -34,6 +35,7 @@ __getattr__ = lazy_names(
         "merge": "blockflow.labels.merging",
         "merge_blocks": "blockflow.labels.stitching",
         "number_by_first_voxel": "blockflow.labels.numbering",
+        "own_labels": "blockflow.labels.stitching",
         "rank_of": "blockflow.labels.components",
         "small_as_can_be": "blockflow.labels.numbering",
     },

@@ -77,7 +77,7 @@ def connected_components(
         labelled[index] = labels
         count += int(found)
     if math.prod(image.shape[axis] for axis in others) > 1 and others != list(range(len(others))):
-        result, _ = number_by_first_voxel(result)
+        result = number_by_first_voxel(result)
     return result
 
 

@@ -107,10 +107,12 @@ def _keys(one: Labels, other: Labels) -> Labels:
 
 def _pairs(one: Labels, other: Labels) -> Labels:
     """The keys of two planes, each once for each run of it."""
-    keys = _keys(one, other)
-    changes = np.ones(len(keys), np.bool_)
-    np.not_equal(keys[1:], keys[:-1], out=changes[1:])
-    return keys[changes]
+    one, other = one.ravel(), other.ravel()
+    begins = np.ones(len(one), np.bool_)
+    np.not_equal(one[1:], one[:-1], out=begins[1:])
+    begins[1:] |= other[1:] != other[:-1]
+    places = np.flatnonzero(begins)
+    return _keys(one[places], other[places])
 
 
 def _unique(keys: Labels) -> Labels:

@@ -11,20 +11,18 @@ __all__ = ["first_voxels", "number_by_first_voxel", "small_as_can_be"]
 Labels = np.ndarray[Any, np.dtype[Any]]
 
 
-def number_by_first_voxel(labels: Any) -> tuple[Labels, Labels]:
+def number_by_first_voxel(labels: Any) -> Labels:
     """Labels of any values, renumbered; 0 stays 0.
 
     Returns
     -------
-    numbered : ndarray of uint32
+    ndarray of uint32
         C-contiguous, of the same shape.
-    values : ndarray
-        What each of the new labels was before: `values[label - 1]`.
 
     Raises
     ------
     LabelError
-        If these are no integers or booleans.
+        If these are no integers or booleans, or more than 32 bits can number.
     """
     import fastremap
 
@@ -35,14 +33,12 @@ def number_by_first_voxel(labels: Any) -> tuple[Labels, Labels]:
         labels = labels.view(np.uint8)
     flat = np.ascontiguousarray(labels, dtype=labels.dtype.newbyteorder("=")).ravel()
     if not flat.size:
-        return np.zeros(labels.shape, np.uint32), np.zeros(0, labels.dtype)
+        return np.zeros(labels.shape, np.uint32)
     numbered, _ = fastremap.renumber(flat, preserve_zero=True)
-    values = flat[first_voxels(numbered)]
-    if len(values) > np.iinfo(np.uint32).max:
-        raise LabelError(
-            f"a block has {len(values)} labels, more than 32 bits can number. Use smaller blocks"
-        )
-    return numbered.astype(np.uint32, copy=False).reshape(labels.shape), values
+    if numbered.dtype.itemsize > 4 and (most := int(numbered.max())) > np.iinfo(np.uint32).max:
+        raise LabelError(f"a block has {most} labels, more than 32 bits can number. Use smaller blocks")
+    result: Labels = numbered.astype(np.uint32, copy=False).reshape(labels.shape)
+    return result
 
 
 def first_voxels(labels: Labels) -> Labels:

@@ -15,7 +15,7 @@ from blockflow.labels.contact import directions, faces_of, overlapping_pairs, to
 from blockflow.labels.merging import NO_VOXEL, merge
 from blockflow.labels.numbering import Labels, first_voxels, number_by_first_voxel
 
-__all__ = ["Stitch", "check_of", "left_by_block", "lookup", "merge_blocks"]
+__all__ = ["Stitch", "check_of", "left_by_block", "lookup", "merge_blocks", "own_labels"]
 
 RULES = ("touching", "overlap", "none")
 MEASURES = ("iou", "fraction")
@@ -98,15 +98,8 @@ def check_of(labels: Labels) -> int:
     return zlib.crc32(np.ascontiguousarray(labels, np.uint32).data)
 
 
-def left_by_block(
-    labels: Labels,
-    written: tuple[slice, ...],
-    begin: Sequence[int],
-    axes: Sequence[int],
-    stitch: Stitch,
-    context: Sequence[int] | None = None,
-) -> tuple[Labels, dict[str, Labels]]:
-    """What a block writes, and what it leaves for the merge.
+def own_labels(labels: Labels, written: tuple[slice, ...], stitch: Stitch) -> tuple[Labels, Labels]:
+    """The labels of a block as it numbers them, from 1 on: of what it writes, and of all that it compares.
 
     Parameters
     ----------
@@ -114,44 +107,73 @@ def left_by_block(
         Of all that the block has read; 0 is background.
     written : tuple of slice
         The part of it that the block writes.
-    begin : sequence of int
-        Where that part begins in the output, in voxels.
-    axes : sequence of int
-        The spatial axes.
     stitch : Stitch
-    context : sequence of int, optional
-        For `overlap`, how much wider than the written part the labels are along each of `axes`, both sides together.
 
     Returns
     -------
-    written : ndarray of uint32
-        The block's own labels from 1 on.
+    own, compared : ndarray of uint32
+    """
+    if stitch.rule != "overlap":
+        own = number_by_first_voxel(labels[written])
+        return own, own
+    compared = number_by_first_voxel(labels)
+    return np.ascontiguousarray(compared[written]), compared
+
+
+def left_by_block(
+    labels: Labels,
+    written: tuple[slice, ...],
+    begin: Sequence[int],
+    axes: Sequence[int],
+    stitch: Stitch,
+    context: Sequence[int] | None = None,
+    classes: Labels | None = None,
+) -> tuple[Labels, dict[str, Labels]]:
+    """What a block writes, and what it leaves for the merge.
+
+    Parameters
+    ----------
+    labels, written, stitch
+        As for `own_labels`.
+    begin : sequence of int
+        Where the written part begins in the output, in voxels.
+    axes : sequence of int
+        The spatial axes.
+    context : sequence of int, optional
+        For `overlap`, how much wider than the written part the labels are along each of `axes`, both sides together.
+    classes : ndarray, optional
+        An image of the shape of `labels` that has one value for each of them: its class. By default the labels.
+
+    Returns
+    -------
+    own : ndarray of uint32
+        As of `own_labels`.
     left : dict
         `count`, and for each label `first` (the flat index of its first written voxel, or -1) and, for equal
         labels, `classes`; `begin`, `shape` and `check` of the written part; `lowN` and `highN`, the labels along its
         borders.
     """
-    overlap = stitch.rule == "overlap"
-    numbered, values = number_by_first_voxel(labels if overlap else labels[written])
-    own = np.ascontiguousarray(numbered[written]) if overlap else numbered
-    if overlap:
-        order, seen = number_by_first_voxel(own)
-        first = np.full(len(values), -1, np.int64)
-        first[seen.astype(np.int64) - 1] = first_voxels(order)
-    else:
-        first = first_voxels(numbered)
+    own, compared = own_labels(labels, written, stitch)
+    places = first_voxels(compared)
+    first = places
+    if compared is not own:
+        order = number_by_first_voxel(own)
+        seen = first_voxels(order)
+        first = np.full(len(places), -1, np.int64)
+        first[own.ravel()[seen].astype(np.int64) - 1] = seen
     left: dict[str, Any] = {
-        "count": np.int64(len(values)),
+        "count": np.int64(len(places)),
         "first": first,
         "begin": np.asarray(begin, np.int64),
         "shape": np.asarray(own.shape, np.int64),
         "check": np.int64(check_of(own)),
     }
     if stitch.equal:
-        left["classes"] = values
+        image = labels if classes is None else classes
+        left["classes"] = np.ravel(image if compared is not own else image[written])[places]
     if stitch.rule != "none" and own.size:
-        thickness = [1] * len(axes) if context is None or not overlap else context
-        left |= faces_of(numbered, axes, thickness)
+        thickness = [1] * len(axes) if context is None or stitch.rule != "overlap" else context
+        left |= faces_of(compared, axes, thickness)
     return own, left
 
 

@@ -209,7 +209,7 @@ class LocalOperator(ArrayOperator):
     def dirtied(self, slot: Slot, subindex: tuple[int, ...], roi: SubRegion) -> Region | None:
         """The region, and every voxel that has it in its context."""
         one = slot[subindex] if subindex else slot
-        if is_single(one):
+        if is_single(one) and one is not self.main_input():
             shape = self.Output.meta.shape
             return [0] * len(shape), shape
         context = self.context() or [(0, 0)] * roi.dim

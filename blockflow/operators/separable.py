@@ -27,8 +27,7 @@ def run_passes(data: Array, core: tuple[slice, ...], passes: Sequence[Pass], res
     """
     current = data
     for one in passes:
-        whole = current.shape[one.axis] == result.shape[one.axis]
-        if one is passes[-1] and whole and current.shape == result.shape:
+        if one is passes[-1] and current.shape == result.shape:
             one.run(current, result)
             return
         made = np.empty(current.shape, result.dtype)
@@ -41,14 +40,23 @@ def run_passes(data: Array, core: tuple[slice, ...], passes: Sequence[Pass], res
     result[...] = current[rest]
 
 
-def passes_bytes(shape: Sequence[int], inner: Sequence[int], axes: Sequence[int], itemsize: int) -> int:
-    """Bytes that `run_passes` takes for data of `shape`, of which a core of shape `inner` is kept."""
+def passes_bytes(
+    shape: Sequence[int],
+    inner: Sequence[int],
+    axes: Sequence[int],
+    itemsize: int,
+    beside: Callable[[list[int], int], int] = lambda _shape, _axis: 0,
+) -> int:
+    """Bytes that `run_passes` takes for data of `shape`, of which a core of shape `inner` is kept.
+
+    `beside(shape, axis)` gives the bytes that one pass itself takes.
+    """
     current = list(shape)
     before = most = 0
-    for position, axis in enumerate(axes):
-        last = position == len(axes) - 1
-        made = 0 if last and current == list(inner) else math.prod(current) * itemsize
-        most = max(most, before + made)
+    for axis in axes:
+        last = axis == axes[-1] and current == list(inner)
+        made = 0 if last else math.prod(current) * itemsize
+        most = max(most, before + made + beside(current, axis))
         before = made
         current[axis] = inner[axis]
     return most

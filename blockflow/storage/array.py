@@ -105,6 +105,18 @@ class Array:
         bounds = [one.indices(size)[:2] for one, size in zip(slices, self.shape, strict=True)]
         return tuple(first for first, _ in bounds), tuple(last for _, last in bounds)
 
+    def shape_of(self, roi: Roi) -> tuple[int, ...]:
+        """The shape of what is read of a ROI, all axes."""
+        begin, end = self._voxels(roi)
+        return self._full_shape(end - begin)
+
+    def corner_of(self, roi: Roi) -> tuple[int, ...]:
+        """Where a ROI begins in voxels, all axes; negative if that is before the array."""
+        corner = [0] * len(self.shape)
+        for axis, at in zip(self._axes, self._voxels(roi)[0], strict=True):
+            corner[axis] = at
+        return tuple(corner)
+
     @property
     def chunks(self) -> tuple[int, ...]:
         return tuple(getattr(self.data, "chunks", self.shape))

@@ -37,9 +37,7 @@ def blockwise(image, block_shape, connectivity, multi_label, axes=None, order=No
         labels = connected_components(part, connectivity, multi_label=multi_label, axes=axes)
         every = tuple(map(slice, part.shape))
         begin = [along.start for along in blocks[index]]
-        own[index], left[index] = left_by_block(labels, every, begin, axes, Stitch(stitch.rule, connectivity))
-        if multi_label:
-            left[index]["classes"] = part.ravel()[left[index]["first"]]
+        own[index], left[index] = left_by_block(labels, every, begin, axes, stitch, classes=part)
     merged = merge_blocks(
         grid, lambda index, *names: {name: left[index][name] for name in names}, stitch, axes, axes
     )

@@ -29,10 +29,11 @@ class CommandError(ComputeError):
 
 @dataclass(frozen=True)
 class SlurmSetup:
-    """What matters of a cluster's configuration: the largest array, and where its controller is."""
+    """What matters of a cluster: the largest array, where its controller is, and whether it keeps accounts."""
 
     largest_array: int
     controller: str | None
+    has_accounting: bool
 
 
 def scheduler_environment(environment: Mapping[str, str]) -> dict[str, str]:
@@ -92,6 +93,8 @@ class Commands:
             # the largest index is one less
             largest_array=max(1, int(largest[1]) - 1) if largest else 1000,
             controller=(controller[2] or controller[1]) if controller else None,
+            has_accounting=re.search(r"^AccountingStorageType\s*=\s*\S*slurmdbd", text, re.MULTILINE)
+            is not None,
         )
 
     def accounting(self, jobs: Sequence[str], fields: Sequence[str]) -> list[dict[str, str]]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from blockflow.compute.context import ComputeContext, WorkerHandle, WorkerOrder, WorkersOf
+from blockflow.compute.slurm.accounting import read_usage, summary
 from blockflow.compute.slurm.commands import CommandError, Commands
 from blockflow.compute.slurm.crew import Crew
 from blockflow.compute.slurm.decisions import memory_steps, usable_memory
@@ -106,6 +107,12 @@ class _ClusterContext(ComputeContext):
     def give_more_memory(self, worker: WorkerHandle) -> str | None:
         return None if self._crew is None else self._crew.give_more_memory(worker)
 
+    def usage(self, workers: WorkersOf) -> str | None:
+        known = read_usage(workers.folder / "sacct.jsonl")
+        source = "sacct" if known else "the workers"
+        known = known or read_usage(workers.folder / "usage.jsonl")
+        return f"{summary(known, self.options.cpus_per_worker)} (says {source})" if known else None
+
     def _memory_of(self, workers: WorkersOf) -> int | None:
         """Bytes that a worker of this task is given at first."""
         if self.options.memory != "auto":
@@ -144,7 +151,7 @@ class SlurmContext(_ClusterContext):
     def _prepare(self, workers: WorkersOf, folder: Path) -> tuple[Scheduler, str]:
         setup = Commands(folder / "commands.log").setup()
         address = self.options.host or _address_towards(setup.controller)
-        return Arrays(self.options, workers, folder, setup.largest_array), address
+        return Arrays(self.options, workers, folder, setup), address
 
     def end_leftovers(self, run: Path) -> str | None:
         commands, mark = Commands(), run_mark(run)

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from blockflow.compute.context import WorkerHandle, WorkerOrder
+from blockflow.compute.slurm.accounting import append_usage
+from blockflow.compute.slurm.commands import CommandError
 from blockflow.compute.slurm.decisions import (
     Element,
     cause_of,
@@ -95,6 +97,7 @@ class Crew:
         leads_on: bool = True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._scheduler = scheduler
         self._folder = folder
         self.memory = self._first_memory = memory
         self._cap = cap
@@ -110,7 +113,6 @@ class Crew:
         self._losses: dict[str, int] = {}
         self._error: ComputeError | None = None
         self._closed = False
-        self.usage: list[Usage] = []
         self._watch = Watch(self, self._changed, scheduler, clock)
 
     # what the supervisor asks for
@@ -170,6 +172,8 @@ class Crew:
         with self._changed:
             self._closed = True
         self._watch.close()
+        with suppress(CommandError):  # then what the workers measured has to do
+            append_usage(self._folder / "sacct.jsonl", self._scheduler.usage())
 
     # what the door tells
 
@@ -213,16 +217,15 @@ class Crew:
                 worker.reported = int(message["exit"])
                 used = message["usage"]
                 worker.peak = max(worker.peak, int(used["peak_memory"]))
-                self.usage.append(
-                    Usage(
-                        str(worker.element),
-                        str(worker.host),
-                        worker.memory,
-                        float(used["elapsed"]),
-                        float(used["cpu"]),
-                        worker.peak,
-                    )
+                usage = Usage(
+                    job=str(worker.element),
+                    host=str(worker.host),
+                    memory=worker.memory,
+                    elapsed=float(used["elapsed"]),
+                    cpu=float(used["cpu"]),
+                    peak_memory=worker.peak,
                 )
+                append_usage(self._folder / "usage.jsonl", [usage])
                 self._lose(worker)
 
     def depart(self, guest: Guest, *, silent: bool) -> None:

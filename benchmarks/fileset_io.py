@@ -11,6 +11,7 @@ import statistics
 import sys
 import tempfile
 import time
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -39,24 +40,27 @@ def blocks(folder):
     for start in itertools.product(range(0, SHAPE[0], BLOCK), repeat=3):
         stop = [begin + BLOCK for begin in start]
         place = "/".join(f"{axis}_{begin:08d}" for axis, begin in zip("zyx", start, strict=True))
-        yield f"{folder}/blocks/{place}/block-({list(start)}, {stop}).h5", tuple(map(slice, start, stop))
+        yield (
+            Path(f"{folder}/blocks/{place}/block-({list(start)}, {stop}).h5"),
+            tuple(map(slice, start, stop)),
+        )
 
 
 def write_by_h5py(folder, data):
     """The same tree: files with their attributes, copies of the description, and a status each."""
     for file, region in blocks(folder):
-        os.makedirs(os.path.dirname(file))
+        file.parent.mkdir(parents=True)
         with h5py.File(file, "w") as opened:
             dataset = opened.create_dataset("volume/data", data=data[region])
             dataset.attrs["axistags"] = axistags_json("zyx")
-        shutil.copyfile(f"{folder}/description.json", f"{os.path.dirname(file)}/description.json")
-        open(f"{os.path.dirname(file)}/STATUS.txt", "w").close()
+        shutil.copyfile(f"{folder}/description.json", file.with_name("description.json"))
+        file.with_name("STATUS.txt").touch()
 
 
 def read_by_h5py(folder):
     data = np.empty(SHAPE, np.uint8)
     for file, region in blocks(folder):
-        if os.path.exists(f"{os.path.dirname(file)}/STATUS.txt"):
+        if file.with_name("STATUS.txt").exists():
             with h5py.File(file, "r") as opened:
                 data[region] = opened["volume/data"][()]
     return data
@@ -81,8 +85,7 @@ def main(which):
     writing, reading = [], []
     for _ in range(ROUNDS):
         with tempfile.TemporaryDirectory() as folder:
-            with open(f"{folder}/description.json", "w") as file:
-                json.dump(DESCRIPTION, file)
+            Path(folder, "description.json").write_text(json.dumps(DESCRIPTION))
             begin = time.perf_counter()
             write(folder, data)
             middle = time.perf_counter()
@@ -96,8 +99,7 @@ def main(which):
         "read ms": 1000 * statistics.median(reading[1:]),
     }
     if "BENCHMARK_FIGURES" in os.environ:
-        with open(os.environ["BENCHMARK_FIGURES"], "w") as file:
-            json.dump(figures, file)
+        Path(os.environ["BENCHMARK_FIGURES"]).write_text(json.dumps(figures))
     print(figures)
 
 

@@ -189,7 +189,8 @@ class SlotData(SlotSignals):
             raise ValueError(f"{self.path} is a list of slots; ask one of them, as {self.name}[0][...]")
         culprit = unready_input(self)
         if isinstance(culprit.meta.NOTREADY, str):
-            raise SlotNotReadyError(f"{self.path} is not ready: {culprit.path}: {culprit.meta.NOTREADY}")
+            where = "" if culprit is self else f"{culprit.path}: "
+            raise SlotNotReadyError(f"{self.path} is not ready: {where}{culprit.meta.NOTREADY}")
         raise SlotNotReadyError(
             f"{self.path} is not ready: {culprit.path} is neither connected nor has a value"
         )

@@ -6,10 +6,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from blockflow.graph import Operator, StagedOperator
-from blockflow.operators.catalogue import OPERATORS
+from blockflow.operators.catalogue import OPERATORS, resolve_operator
 from blockflow.operators.parameters import Parameter
 
-__all__ = ["Description", "ParameterDescription", "describe", "families", "first_sentence"]
+__all__ = [
+    "Description",
+    "ParameterDescription",
+    "catalogue_markdown",
+    "describe",
+    "families",
+    "first_sentence",
+]
 
 
 @dataclass(frozen=True)
@@ -105,3 +112,25 @@ def families() -> dict[str, list[str]]:
         title = first_sentence(inspect.getdoc(importlib.import_module(module)) or "")
         found.setdefault(title, []).append(name.removeprefix("Op"))
     return found
+
+
+def catalogue_markdown() -> str:
+    """The catalogue as Markdown: a table for each family."""
+    parts = []
+    for title, names in families().items():
+        lines = [f"**{title.rstrip('.')}**", "", "| name | what it does | inputs | parameters | exactness |"]
+        lines.append("|---|---|---|---|---|")
+        lines += [_row(describe(resolve_operator(name))) for name in names]
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts) + "\n"
+
+
+def _row(described: Description) -> str:
+    parameters = [
+        f"`{one.name}`" + ("\\*" if one.needed else f" {one.default}" if one.default else "")
+        for one in described.parameters
+    ]
+    inputs = ", ".join(described.inputs)
+    what = first_sentence(described.doc).replace("|", "\\|").replace("*", "\\*")
+    cells = (described.name, what, inputs, ", ".join(parameters), described.exactness)
+    return f"| {' | '.join(cells)} |"

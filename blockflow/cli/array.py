@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from blockflow.cli.array_convert import convert
+from blockflow.cli.array_serve import serve
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,10 +19,11 @@ _METADATA_FILES = {"zarr.json", ".zarray", ".zattrs", ".zgroup", ".zmetadata"}
 
 @click.group("array")
 def command() -> None:
-    """Look at an array, or convert it."""
+    """Look at an array, convert it, or serve it to viewers."""
 
 
 command.add_command(convert)
+command.add_command(serve)
 
 
 @command.command("info")

@@ -20,6 +20,7 @@ from blockflow.config.references import (
     upstream_of,
 )
 from blockflow.config.schema import RoiConfig
+from blockflow.config.segmentations import function_file_of, segmentation_references, tasks_of_segmentation
 from blockflow.errors import BlockflowError, ConfigError
 from blockflow.planning import Planned, assemble, describe_output, draft, plan_of
 from blockflow.storage import Array, ArraySpec, ResultsSpec, open_array, open_stored, planned_arrays
@@ -73,6 +74,23 @@ def build_run(loaded: LoadedConfig) -> Run:
         except (BlockflowError, OSError) as error:
             problems.append(loaded.problem(("tasks", name, "worker_file"), str(error)))
         problems += keywords_given_twice(loaded, name, task)
+    for name, segmentation in loaded.config.segmentations.items():
+        inputs[name], needs[name] = {}, {}
+        for location, given in segmentation_references(name, segmentation):
+            is_input = location[2] == "input"
+            try:
+                path, maker = resolve(loaded, given) if is_input else upstream_of(loaded, given)
+            except ConfigError as error:
+                problems.append(loaded.problem(location, str(error)))
+                continue
+            if is_input:
+                inputs[name]["input"] = path
+            if maker is not None:
+                needs[name].setdefault(maker, location)
+        try:
+            function_file_of(loaded, segmentation)
+        except (BlockflowError, OSError) as error:
+            problems.append(loaded.problem(("segmentations", name, "function_file"), str(error)))
     for name, output in loaded.config.outputs.items():
         needs[name] = {}
         for given in operator_references(loaded, output.slot):
@@ -117,6 +135,8 @@ class _Builder:
             upstream = tuple(built[needed] for needed in order[name])
             if name in self._loaded.config.tasks:
                 built[name] = self._task(name, upstream)
+            elif name in self._loaded.config.segmentations:
+                built[name] = self._segmentation(name, upstream)
             elif planned is not None:
                 built[name] = planned.task(planned.plan[name], upstream)
         return Run(list(built.values()), planned)
@@ -129,6 +149,18 @@ class _Builder:
             raise_problems([loaded.problem(("tasks", name), str(error))])
             raise
 
+    def _segmentation(self, name: str, upstream: tuple[BlockwiseTask, ...]) -> BlockwiseTask:
+        """The last task of a segmentation; the others are upstream of it."""
+        loaded = self._loaded
+        for needed in self._needs[name]:
+            self._describe(needed)
+        try:
+            with planned_arrays(self._described.values()):
+                return tasks_of_segmentation(loaded, name, self._inputs[name]["input"], upstream)[-1]
+        except BlockflowError as error:
+            raise_problems([loaded.problem(("segmentations", name), str(error))])
+            raise
+
     def _plan(self) -> Planned:
         loaded = self._loaded
         outputs = loaded.config.outputs
@@ -138,13 +170,13 @@ class _Builder:
                 f"{loaded.path}: outputs: two of them store the same slot; store it once, and let both readers take "
                 "that array"
             )
-        for name in loaded.config.tasks:
+        for name in (*loaded.config.tasks, *loaded.config.segmentations):
             self._describe(name)
         makers = {
             loaded.absolute(path): name
             for name, task in loaded.config.tasks.items()
             for path in task.outputs.values()
-        }
+        } | {loaded.absolute(one.output): name for name, one in loaded.config.segmentations.items()}
         compute = loaded.config.compute
         limit = compute.memory if isinstance(compute.memory, int) else None  # auto: what the plan projects
         with planned_arrays(self._described.values()):
@@ -176,6 +208,8 @@ class _Builder:
         with planned_arrays(self._described.values()):
             if name in self._loaded.config.tasks:
                 found = described_outputs(self._task(name, ()))
+            elif name in self._loaded.config.segmentations:
+                found = described_outputs(self._segmentation(name, ()))
             else:
                 target = target_of(self._loaded, name, self._loaded.config.outputs[name])
                 found = [describe_output(self._graph.output(name), target)]

@@ -28,6 +28,7 @@ __all__ = [
     "OperatorConfig",
     "OutputConfig",
     "RoiConfig",
+    "SegmentationConfig",
     "TaskConfig",
     "json_schema",
 ]
@@ -345,6 +346,76 @@ class OutputConfig(_Model):
     )
 
 
+def _stitch(given: Any) -> Any:
+    from blockflow.errors import LabelError
+    from blockflow.labels import Stitch
+
+    if given is not None:
+        try:
+            Stitch.of(given)
+        except LabelError as error:
+            raise PydanticCustomError(
+                "no_stitch", "{reason}", {"reason": str(error).removeprefix("stitch: ")}
+            ) from None
+    return given
+
+
+class SegmentationConfig(_Model):
+    """A function that labels block by block, and the rule by which labels of blocks become one."""
+
+    function_file: _Path = Field(
+        description="The file with segment_function, from the config file on; or the name of a bundled one, "
+        "'connected_components'."
+    )
+    input: str = Field(
+        description="What is segmented: the name of an array, of an output or of a segmentation, or a task output as "
+        "TASK.OUTPUT."
+    )
+    output: _Path = Field(description="The zarr array of the labels, from the config file on; created.")
+    block_shape: _Shape = Field(
+        description="What one block writes, in voxels, one number per axis of space or time."
+    )
+    context: list[Annotated[int, Field(ge=0)]] | None = Field(
+        default=None,
+        description="What a block reads around that on each side, in voxels, one number per axis. By default nothing.",
+    )
+    stitch: Annotated[Any, AfterValidator(_stitch)] = Field(
+        default=None,
+        description="'touching', 'overlap' or 'none'; or a mapping with 'rule' and what else it takes: 'connectivity' "
+        "and 'equal' (touching), 'measure' and 'threshold' (overlap). By default what the file says, or touching.",
+    )
+    parameters: dict[_Keyword, Any] = Field(
+        default_factory=dict, description="Of the function, in the place of the file's default_parameters."
+    )
+    recompute: bool | None = Field(
+        default=None,
+        description="Whether labels of blocks are computed twice rather than stored, which needs a function that "
+        "always gives the same. By default what the file says, or no.",
+    )
+    dtype: Literal["uint64", "uint32"] = Field(default="uint64", description="The type of the labels.")
+    chunks: _Shape | None = Field(
+        default=None,
+        description="In voxels, one number per axis. By default those of the input where they divide the blocks.",
+    )
+    shards: _Shape | None = Field(
+        default=None, description="In voxels, a multiple of chunks. By default none."
+    )
+    compressor: str = Field(default="zstd", description="zstd, gzip, blosc or none; with a level as zstd:5.")
+    fit: Literal["valid", "overhang", "shrink"] = Field(
+        default="shrink", description="What to do where blocks do not tile the array."
+    )
+    num_workers: int | None = Field(
+        default=None, ge=1, description="The most workers at one time; by default all of compute's."
+    )
+    max_retries: int = Field(default=2, ge=0, description="Attempts at a block beyond the first.")
+    timeout: float | None = Field(
+        default=None, gt=0, allow_inf_nan=False, description="Seconds that a block may take; null: any time."
+    )
+    upstream: list[str] = Field(
+        default_factory=list, description="Tasks and outputs to wait for, beyond what the input names."
+    )
+
+
 class Config(_Model):
     """A run of blockflow: its arrays, its graph, its tasks, and where they run."""
 
@@ -375,12 +446,16 @@ class Config(_Model):
         default_factory=dict,
         description="Worker files over blocks, by name: before, after or beside the graph.",
     )
+    segmentations: dict[_Name, SegmentationConfig] = Field(
+        default_factory=dict,
+        description="Functions that label block by block, by name; what belongs together becomes one.",
+    )
 
     @model_validator(mode="after")
     def _has_work(self) -> Self:
-        if not (self.tasks or self.outputs):
+        if not (self.tasks or self.outputs or self.segmentations):
             raise PydanticCustomError(
-                "no_work", "there is nothing to do: add at least one task or one output"
+                "no_work", "there is nothing to do: add at least one task, output or segmentation"
             )
         return self
 

@@ -116,13 +116,13 @@ class SlotData(SlotSignals):
         RoiError
             If the region reaches outside of the slot.
         """
-        if not self.meta.get("_ready"):
-            self._refuse_unready()
-        self._check_roi(roi)
+        self._check(roi)
         return RoiRequest.of(self.source, roi)
 
-    def _check_roi(self, roi: Roi) -> None:
-        """RoiError if a region reaches outside of the slot."""
+    def _check(self, roi: Roi) -> None:
+        """SlotNotReadyError, or RoiError if a region reaches outside of the slot."""
+        if not self.meta.get("_ready"):
+            self._refuse_unready()
         if type(roi) is SubRegion:
             shape = self._known_shape()
             start, stop = roi.start, roi.stop
@@ -166,9 +166,7 @@ class SlotData(SlotSignals):
         if not self.meta.get("_ready"):
             self._refuse_unready()
         if self.rtype is SubRegion:
-            roi = SubRegion(self, *sliceToRoi(key, self._known_shape()))
-            self._check_roi(roi)
-            return RoiRequest.of(self.source, roi)
+            return self.get(SubRegion(self, *sliceToRoi(key, self._known_shape())))
         return self.get(self._roi(key))
 
     @property

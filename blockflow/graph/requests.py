@@ -105,7 +105,7 @@ class RoiRequest(Request[Any]):
         error: Exception | None = None
         try:
             if slot._changes != self._made_at:
-                slot._check_roi(self._roi)
+                slot._check(self._roi)
             result = self._compute()
         except CancellationException:
             raise
@@ -139,7 +139,7 @@ class RoiRequest(Request[Any]):
                 before = slot.changes(self._root)
                 error = None
                 try:
-                    slot._check_roi(self._roi)
+                    slot._check(self._roi)
                     result = self._compute()
                 except CancellationException:
                     raise

@@ -29,7 +29,7 @@ def run(*arguments, status=0):
 
 
 def test_all_formats_in_a_round(folder):
-    """From zarr over fileset, HDF5, .npy back to zarr: voxels and place in the world stay, and info tells the format."""
+    """From zarr over fileset, HDF5 and npy to zarr: voxels and place in the world stay, and info tells the format."""
     original = open_array("raw")
     run("convert", "raw", "a.json", "--chunks", "8,8,10", "--compressor", "gzip:1", "--num-workers", 2)
     run("convert", "a.json", "b.h5/volume/raw")

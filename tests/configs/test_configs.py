@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cc3d
 import numpy as np
 import pytest
 import scipy.ndimage
@@ -74,6 +75,34 @@ def test_copy(folder):
     np.testing.assert_array_equal(part[:], labels[:, 32:96, 32:96])
     assert (part.dtype, part.chunks, part.shards) == (np.uint16, (16, 16, 16), (32, 32, 32))
     np.testing.assert_array_equal(zarr.open(str(folder / "results/small.zarr"))[:], part[:] > 100)
+
+
+def test_connected_components(folder):
+    """The components have the numbers that cc3d gives those of the whole sample."""
+    run(folder, "connected_components")
+    raw = zarr.open(str(folder / "sample/raw"))[:]
+    expected = cc3d.connected_components((raw > 128).view(np.uint8), connectivity=6)
+    np.testing.assert_array_equal(zarr.open(str(folder / "results/components.zarr"))[:], expected)
+    assert expected.max() > 100
+
+
+def test_segment(folder):
+    """Cells are labelled where the foreground is, none ends where blocks meet, and a task takes the labels on."""
+    run(folder, "segment")
+    cells = zarr.open(str(folder / "results/cells.zarr"))[:]
+    inside = zarr.open(str(folder / "results/inside.zarr"))[:] > 0
+    np.testing.assert_array_equal(cells > 0, inside)
+    np.testing.assert_array_equal(zarr.open(str(folder / "results/foreground.zarr"))[:], inside)
+    assert cells.dtype == np.uint32
+    numbers, first = np.unique(cells[cells > 0], return_index=True)
+    assert len(numbers) == numbers[-1] > 10
+    assert (np.diff(first) > 0).all()
+    for axis in range(3):
+        for border in range(64, cells.shape[axis], 64):
+            across = [np.take(cells, at, axis) for at in (border - 1, border)]
+            near = [np.take(cells, at, axis) for at in (border + 20, border + 21)]
+            same, usual = ((one == other)[(one > 0) & (other > 0)].mean() for one, other in (across, near))
+            assert same > 0.9 * usual
 
 
 def test_catalogue(folder):

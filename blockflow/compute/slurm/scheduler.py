@@ -193,12 +193,13 @@ class Steps(Scheduler):
         self._steps[name] = (process, list(elements))
         return list(elements)
 
-    def look(self, lost: Mapping[str, str]) -> dict[str, Element]:  # noqa: ARG002 (srun says no more)
+    def look(self, lost: Mapping[str, str]) -> dict[str, Element]:
         found: dict[str, Element] = {}
         for name, (process, elements) in list(self._steps.items()):
             ended = process.poll() is not None
-            state = "COMPLETED" if ended else "RUNNING"
-            found |= {element: Element(element, state, "", None, "") for element in elements}
+            for element in elements:  # of a task that is lost while others run, no more will be known
+                state = "" if element in lost else "COMPLETED" if ended else "RUNNING"
+                found[element] = Element(element, state, "", None, "")
             if ended:
                 del self._steps[name]
         return found

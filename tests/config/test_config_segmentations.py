@@ -40,7 +40,7 @@ def everything(tasks):
 
 def test_a_segmentation_takes_from_the_graph_and_gives_to_tasks(load, folder):
     """A chain of an output, two segmentations and a task: each waits for what it reads, in voxels of its input."""
-    tasks = everything(build_run(load(CONFIG))).tasks
+    tasks = everything(build_run(load(CONFIG)).tasks)
     names = [f"{name}-{step}" for name in ("cells", "again") for step in ("segment", "merge", "number")]
     assert list(tasks) == ["stored", *names, "small"]
     upstream = {name: {one.name for one in task.upstream} for name, task in tasks.items()}

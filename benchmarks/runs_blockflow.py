@@ -6,7 +6,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from graph_common import SIGMA, THRESHOLD, TRUNCATE, WORKERS
+from runs_common import SIGMA, THRESHOLD, TRUNCATE, WORKERS
 
 from blockflow.execution.graph_runs import run
 from blockflow.operators import OpGaussianSmoothing, OpThreshold

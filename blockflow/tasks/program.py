@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -29,6 +29,9 @@ class Program:
     stored: Mapping[SlotRef, str]
     merged: Mapping[SlotRef, tuple[StageGrid, str]]
     steps: tuple[str, ...]
+
+    #: blocks are alike, so what one has freed is kept for the next
+    keeps_memory: ClassVar[bool] = True
 
     def recipe_code(self) -> dict[str, Any]:
         """All that decides what the task computes, but for its arrays and blocks."""

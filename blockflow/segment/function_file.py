@@ -23,8 +23,8 @@ class SegmentFunctionFile:
 
     It may define `default_parameters`, `check_function` and `init_callback_fn`, and, beyond what DaCapo knows:
     `stitch` (the rule, or a function of the parameters that returns it), `recompute` (whether labels are computed
-    again rather than stored; it needs a function that always gives the same) and `keep_channels` (whether the labels
-    have the channel axes of the input).
+    again rather than stored; it needs a function that always gives the same), `numbered` (whether labels are uint32,
+    from 1 on by first voxel) and `keep_channels` (whether the labels have the channel axes of the input).
     """
 
     path: Path
@@ -37,6 +37,10 @@ class SegmentFunctionFile:
     @property
     def recompute(self) -> bool:
         return bool(getattr(self.module, "recompute", False))
+
+    @property
+    def numbered(self) -> bool:
+        return bool(getattr(self.module, "numbered", False))
 
     @property
     def keep_channels(self) -> bool:

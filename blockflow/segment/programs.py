@@ -80,14 +80,23 @@ class BlockLabeller:
     def own(self, block: Any) -> Labels:
         """The block's own labels, where the output is."""
         labels, _ = self._label(block)
-        return own_labels(labels, self._written(block), self.stitch)[0]
+        return own_labels(labels, self._written(block), self.stitch, numbered=self.file.numbered)[0]
 
     def left(self, block: Any) -> tuple[Labels, dict[str, Labels]]:
         """The block's own labels, where the output is, and what it leaves for the merge."""
         labels, classes = self._label(block)
         begin, _ = self.target.voxels_of(block.write_roi)
         axes = spatial_axes(self.target)
-        return left_by_block(labels, self._written(block), begin, axes, self.stitch, self.context, classes)
+        return left_by_block(
+            labels,
+            self._written(block),
+            begin,
+            axes,
+            self.stitch,
+            self.context,
+            classes,
+            numbered=self.file.numbered,
+        )
 
     def _label(self, block: Any) -> tuple[Labels, Labels | None]:
         return self.file.label(self.source, block, self.parameters, self.target.shape_of(block.read_roi))
@@ -218,4 +227,4 @@ class NumberBlocks:
                 )
             )
         numbers = lookup(self._merged["offsets"], self._merged["table"], index, target.dtype)
-        target[roi] = numbers[own] if own.size else 0
+        target[roi] = np.take(numbers, own) if own.size else 0

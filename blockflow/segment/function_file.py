@@ -31,6 +31,16 @@ class SegmentFunctionFile:
     module: ModuleType
 
     @property
+    def is_worker(self) -> bool:
+        """Whether it is a worker file, with `spawn_worker` in place of `segment_function`."""
+        return not callable(getattr(self.module, "segment_function", None))
+
+    @property
+    def fit(self) -> str:
+        """How its blocks fit, where nothing else is said."""
+        return getattr(self.module, "fit", "valid") if self.is_worker else "shrink"
+
+    @property
     def segment_function(self) -> Callable[..., Any]:
         return self.module.segment_function  # type: ignore[no-any-return]
 
@@ -101,11 +111,11 @@ def load_function_file(path: str | Path) -> SegmentFunctionFile:
     Raises
     ------
     WorkerFileError
-        If the file cannot be run (with its own traceback), or has no `segment_function`.
+        If the file cannot be run (with its own traceback), or has neither `segment_function` nor `spawn_worker`.
     """
     path = Path(path).absolute()
     module = load_module(path)
-    if not callable(getattr(module, "segment_function", None)):
+    if not any(callable(getattr(module, name, None)) for name in ("segment_function", "spawn_worker")):
         raise WorkerFileError(
             f"{path} defines no segment_function. Add `def segment_function(input_array, block, **parameters)` that "
             "returns labels for block.read_roi"

@@ -10,7 +10,14 @@ import numpy as np
 
 import blockflow.labels
 from blockflow.errors import LabelError
-from blockflow.labels import Stitch, left_by_block, lookup, merge_blocks, own_labels
+from blockflow.labels import (
+    Stitch,
+    left_by_block,
+    lookup,
+    merge_blocks,
+    number_by_first_voxel,
+    own_labels,
+)
 from blockflow.labels.stitching import check_of
 from blockflow.segment.function_file import Labels, SegmentFunctionFile, load_function_file
 from blockflow.storage import Array, BlockResults, open_array, open_results
@@ -177,12 +184,16 @@ class MergeLabels:
 
 @dataclass(frozen=True)
 class NumberBlocks:
-    """The third task: gives each block's labels, read or computed again, their final numbers."""
+    """The third task: gives each block's labels, read or computed again, their final numbers.
+
+    `renumber` says that the labels that are read have any numbers, since a worker file wrote them.
+    """
 
     labeller: BlockLabeller
     results: str
     merged: str
     labels: str | None
+    renumber: bool = False
 
     def recipe_code(self) -> dict[str, Any]:
         return {"number": self.labeller.code(), "stored": self.labels is not None}
@@ -216,6 +227,7 @@ class NumberBlocks:
             own = self.labeller.own(block)
         else:
             own = self._labels[roi]
+            own = number_by_first_voxel(own) if self.renumber else own
         if own.size and int(self._results.read(index, "check")["check"]) != check_of(own):
             raise LabelError(
                 f"block {index} ({block.write_roi}) has other labels now than those that were merged. "

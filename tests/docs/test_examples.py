@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from blockflow.operators import OpGaussianSmoothing
 from blockflow.storage import open_array
 
 ROOT = Path(__file__).parents[2]
@@ -152,6 +153,28 @@ def test_segment_cells(reader):
     assert f"{cells.max()} cells" in said
     assert not cells[raw <= 128].any()
     assert ((cells[63] == cells[64]) & (cells[63] > 0)).sum() > 1000
+
+
+def test_stream(reader):
+    """A slot is streamed into a file, with progress, and is what the slot gives at once."""
+    said = reader("python", "stream.py").splitlines()
+    assert (said[0], said[-2:]) == ("0 %", ["100 %", "written: smooth.h5/volume/data"])
+    smooth = OpGaussianSmoothing()
+    smooth.Input.setValue(voxels(reader.folder, "sample/raw"))
+    smooth.sigma.setValue(1.5)
+    np.testing.assert_array_equal(voxels(reader.folder, "smooth.h5/volume/data"), smooth.Output[:].wait())
+
+
+def test_fileset(reader):
+    """A graph writes a fileset, another reads it, and a part of it becomes one file."""
+    raw = voxels(reader.folder, "sample/raw")
+    said = reader("python", "fileset.py").splitlines()
+    assert said == [
+        "written: True",
+        f"foreground: {(raw[10:20] > 128).sum()}",
+        "exported: part/block-([10, 0, 0], [20, 64, 64]).h5/volume/data",
+    ]
+    np.testing.assert_array_equal(voxels(reader.folder, "mask.json"), raw > 128)
 
 
 def test_plain_daisy(reader):

@@ -26,6 +26,7 @@ MOST_CONNECTIONS = 64
 _SILENCE = 60
 
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
+_ALL_ADDRESSES = ("0.0.0.0", "::")  # noqa: S104 (compared with, not listened at)
 
 
 def is_loopback(host: str) -> bool:

@@ -272,6 +272,8 @@ def test_a_token_opens_the_door(op):
         np.testing.assert_array_equal(zarr.open_array(f"{server.url}/numbers/0", mode="r")[:3], numbers()[:3])
         body = ask(server, "/secret/numbers/restful.json", Host="my.cluster:7")[1]
         assert json.loads(body)["url_format"].startswith("http://my.cluster:7/secret/numbers/region/")
+    with serving(volume, token="secret", host="0.0.0.0") as server:
+        assert server.url == f"http://{socket.gethostname()}:{server.server_port}/secret"
     with pytest.raises(ValueError, match="give a token"):
         SiteServer(Site([volume], ByteCache(1, 1), 1), host="0.0.0.0")
 

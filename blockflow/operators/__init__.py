@@ -67,6 +67,7 @@ if TYPE_CHECKING:
         OpSubRegion,
     )
     from blockflow.operators.placing import OpCrop, OpFlip, OpPad, OpTranspose
+    from blockflow.operators.predicting import OpPredict
     from blockflow.operators.ranking import OpMaximumFilter, OpMedian, OpMinimumFilter, OpRank, OpUniform
     from blockflow.operators.reordering import OpReorderAxes
     from blockflow.operators.resampling import OpDownsample, OpUpsample
@@ -172,6 +173,7 @@ __all__ = [
     "OpPercentile",
     "OpPower",
     "OpPrecomputedInput",
+    "OpPredict",
     "OpRESTfulBlockwiseFilesetReader",
     "OpRESTfulVolumeReader",
     "OpRank",

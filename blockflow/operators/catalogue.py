@@ -78,6 +78,7 @@ _FAMILIES: dict[str, tuple[str, ...]] = {
         "OpMorphologicalGradient",
         "OpWhiteTopHat",
     ),
+    "labelling": ("OpConnectedComponents",),
     "normalising": (
         "OpNormalizeMeanStd",
         "OpNormalizeMinMax",

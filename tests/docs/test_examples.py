@@ -145,6 +145,15 @@ def test_sum_operator(reader):
     ]
 
 
+def test_segment_cells(reader):
+    """Cells are whole: each block border is crossed by cells, and all of the foreground has a number."""
+    assert "done" in (said := reader("python", "segment_cells.py"))
+    cells, raw = voxels(reader.folder, "cells.zarr"), voxels(reader.folder, "sample/raw")
+    assert f"{cells.max()} cells" in said
+    assert not cells[raw <= 128].any()
+    assert ((cells[63] == cells[64]) & (cells[63] > 0)).sum() > 1000
+
+
 def test_plain_daisy(reader):
     """A task runs under Daisy itself, too."""
     assert "complete: True" in reader("python", "plain_daisy.py")
@@ -170,12 +179,14 @@ def code_of(page, kind):
     return re.findall(rf"^```{kind}\n(.*?)^```$", (ROOT / page).read_text(), re.MULTILINE | re.DOTALL)
 
 
-@pytest.mark.parametrize("page", ["docs/running.md", "docs/geometry.md", "docs/storage.md"])
+@pytest.mark.parametrize(
+    "page", ["docs/running.md", "docs/geometry.md", "docs/storage.md", "docs/segmentation.md"]
+)
 def test_configs_of_pages_run(reader, page):
     """Every config on a page runs to its end."""
     shutil.copy(ROOT / "configs" / "edge_model.py", reader.folder)
     reader("python", "create_array.py")
-    configs = [text for text in code_of(page, "yaml") if "tasks:" in text]
+    configs = [text for text in code_of(page, "yaml") if "tasks:" in text or "segmentations:" in text]
     assert configs
     for number, text in enumerate(configs):
         (reader.folder / f"page{number}.yaml").write_text(text)

@@ -130,3 +130,23 @@ def test_they_are_found_by_path(tmp_path, images):
     )
     double = resolve_operator("mine.py:double", tmp_path)
     np.testing.assert_array_equal(slots(double(), image=images[0]).Output[0].wait(), 2 * images[0][:1])
+
+
+def test_the_code_of_a_function_counts_for_the_recipe():
+    """Another function, or another context, is another recipe."""
+    from blockflow.tasks.recipe import code_of_class
+
+    def made(function, **declared):
+        return code_of_class(blockflow.operator_from(function, name="Same", **declared))
+
+    assert (
+        made(lambda a: a + 2)["members"]["Same._function"]
+        != made(lambda a: a + 3)["members"]["Same._function"]
+    )
+    near, far = (made(abs_of, context=context)["members"] for context in (lambda: 1, lambda: 2))
+    assert near["Same._context"] != far["Same._context"]
+    assert near["Same._function"] == far["Same._function"]
+
+
+def abs_of(image):
+    return np.abs(image)

@@ -75,10 +75,11 @@ class Commands:
             self._run(["sinfo", "-h", "-N", f"--nodes={','.join(sorted(nodes))}", "-o", "%N|%T"])
         )
 
-    def names(self) -> dict[str, str]:
-        """The jobs of this user that wait or run: id -> name."""
-        lines = self._run(["squeue", "--me", "-h", "-o", "%A|%j"]).splitlines()
-        return {job: name for job, _, name in (line.strip().partition("|") for line in lines)}
+    def jobs(self) -> dict[str, tuple[str, str]]:
+        """The jobs of this user that wait or run: id -> name and comment, which is empty where there is none."""
+        lines = self._run(["squeue", "--me", "-h", "-o", "%A|%j|%k"]).splitlines()
+        parts = (line.strip().split("|", 2) for line in lines if line.count("|") >= 2)
+        return {job: (name, "" if comment == "(null)" else comment) for job, name, comment in parts}
 
     def cancel(self, name: str, elements: Sequence[str] = (), *, pending_only: bool = False) -> None:
         """End these elements of the jobs of this name, or all of them."""

@@ -19,7 +19,7 @@ from blockflow.compute.slurm.door import Door
 from blockflow.compute.slurm.handshake import new_token
 from blockflow.compute.slurm.options import SlurmOptions, parse_time
 from blockflow.compute.slurm.scheduler import Arrays, Scheduler, Steps
-from blockflow.compute.slurm.script import array_script, run_mark
+from blockflow.compute.slurm.script import array_script, is_of_run
 from blockflow.compute.slurm.worker import ElementWorker
 from blockflow.errors import ConfigError
 from blockflow.utility.files import write_json
@@ -154,8 +154,10 @@ class SlurmContext(_ClusterContext):
         return Arrays(self.options, workers, folder, setup), address
 
     def end_leftovers(self, run: Path) -> str | None:
-        commands, mark = Commands(), run_mark(run)
-        found = {job: name for job, name in commands.names().items() if name.endswith(f".{mark}")}
+        commands = Commands()
+        found = {
+            job: name for job, (name, comment) in commands.jobs().items() if is_of_run(run, name, comment)
+        }
         if not found:
             return None
         deadline, left = time.monotonic() + _LEAVE_GRACE, found
@@ -164,7 +166,7 @@ class SlurmContext(_ClusterContext):
                 with contextlib.suppress(CommandError):
                     commands.cancel(name)
             time.sleep(0.2)
-            left = {job: name for job, name in commands.names().items() if job in found}
+            left = {job: name for job, (name, _) in commands.jobs().items() if job in found}
         return f"jobs of a driver of this run that is gone were cancelled: {', '.join(sorted(found))}"
 
     def describe(self, workers: WorkersOf) -> str:

@@ -180,7 +180,7 @@ class Crew:
     def arrive(self, guest: Guest, about: dict[str, Any]) -> dict[str, Any]:
         name = str(about["job"])
         with self._changed:
-            known = self._elements.setdefault(name, _Known(self.memory, self._clock()))
+            known = self._elements.setdefault(name, _Known(about.get("memory", self.memory), self._clock()))
             before, known.worker = known.worker, None
             known.came, known.state, known.node = True, "RUNNING", str(about["host"])
             if before is not None and before.end is None:  # the same element, started anew

@@ -275,6 +275,8 @@ def main() -> int:
         "restarts": int(os.environ.get("SLURM_RESTART_COUNT", "0")),
         "host": socket.gethostname(),
     }
+    if "SLURM_MEM_PER_NODE" in os.environ:
+        purpose["memory"] = int(os.environ["SLURM_MEM_PER_NODE"]) * 1024**2
     asked = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: asked.set())
     try:
@@ -297,7 +299,8 @@ def main() -> int:
     if asked.is_set():
         worker.ask_to_leave()
     code = worker.run()
-    connection.shutdown(socket.SHUT_WR)
+    with contextlib.suppress(OSError):  # nobody may be there any more
+        connection.shutdown(socket.SHUT_WR)
     return code if code >= 0 else 128 - code
 
 

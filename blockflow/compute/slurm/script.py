@@ -15,6 +15,7 @@ __all__ = [
     "comment_of",
     "driver_script",
     "element_command",
+    "is_of_run",
     "job_name",
     "prologue_of",
     "resource_arguments",
@@ -43,6 +44,11 @@ def job_name(run: Path, task: str) -> str:
 def comment_of(run: Path) -> str:
     """The comment of a run's jobs, for people: whose they are."""
     return f"blockflow run {run}"
+
+
+def is_of_run(run: Path, name: str, comment: str) -> bool:
+    """Whether a job of this name and comment is a worker's of this run; some sites do not keep comments."""
+    return name.endswith(f".{run_mark(run)}") and comment in ("", comment_of(run))
 
 
 def element_command(folder: Path) -> list[str]:

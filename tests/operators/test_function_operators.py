@@ -139,13 +139,20 @@ def test_the_code_of_a_function_counts_for_the_recipe():
     def made(function, **declared):
         return code_of_class(blockflow.operator_from(function, name="Same", **declared))
 
-    assert (
-        made(lambda a: a + 2)["members"]["Same._function"]
-        != made(lambda a: a + 3)["members"]["Same._function"]
-    )
-    near, far = (made(abs_of, context=context)["members"] for context in (lambda: 1, lambda: 2))
-    assert near["Same._context"] != far["Same._context"]
-    assert near["Same._function"] == far["Same._function"]
+    def near(radius=1):
+        return radius
+
+    def far(radius=1):
+        return 2 * radius
+
+    one, other = made(abs_of, context=near)["members"], made(abs_of, context=far)["members"]
+    assert one["Same._context"] != other["Same._context"]
+    assert one["Same._function"] == other["Same._function"]
+    assert one["Same._function"] != made(double_of)["members"]["Same._function"]
+
+
+def double_of(image):
+    return 2 * image
 
 
 def abs_of(image):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from blockflow.compute import SlurmContext
+from blockflow.compute import SlurmContext, SrunContext
 from blockflow.testing.compute import ComputeContextTests
 
 
@@ -10,7 +10,21 @@ class TestSlurmContext(ComputeContextTests):
     host = "10.77.0.1"
 
     @pytest.fixture
-    def context(self, cluster, tmp_path):
+    def context(self, cluster):
         context = SlurmContext(200_000_000)
         yield context
         context.close()
+
+
+class TestSrunContext(ComputeContextTests):
+    host = "10.77.0.1"
+
+    @pytest.fixture
+    def context(self, cluster, monkeypatch):
+        cluster.run("salloc", "--no-shell", "--ntasks=2", "--mem-per-cpu=300M")
+        (job, _) = cluster.queue()[0].split()
+        monkeypatch.setenv("SLURM_JOB_ID", job)
+        context = SrunContext(200_000_000)
+        yield context
+        context.close()
+        cluster.run("scancel", job)

@@ -239,4 +239,6 @@ class NumberBlocks:
                 )
             )
         numbers = lookup(self._merged["offsets"], self._merged["table"], index, target.dtype)
-        target[roi] = np.take(numbers, own) if own.size else 0
+        target[roi] = (
+            np.take(numbers, own, mode="clip") if own.size else 0
+        )  # no own label is beyond the table

@@ -8,6 +8,7 @@ from cells around random points. `--dask` adds dask-image, which must be install
 
 import importlib.util
 import shutil
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -50,14 +51,21 @@ def forget(folder, label):
         shutil.rmtree(folder / name, ignore_errors=True)
 
 
-if __name__ == "__main__":
+def make(folder, edge):
+    zarr.create_array(folder / "raw.zarr", data=grey(cells(edge)), chunks=(128, 128, 128))
+
+
+if __name__ == "__main__" and "--make" in sys.argv:
+    make(Path(sys.argv[2]), int(sys.argv[3]))
+elif __name__ == "__main__":
     numbers = [int(text) for text in sys.argv[1:] if text.isdigit()]
     runs, edge = (numbers + [3, 512][len(numbers) :])[:2]
     if "--dask" in sys.argv and importlib.util.find_spec("dask_image") is None:
         raise SystemExit("--dask: dask-image is not installed")
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        zarr.create_array(folder / "raw.zarr", data=grey(cells(edge)), chunks=(128, 128, 128))
+        # in a process of its own, whose memory is not counted
+        subprocess.run([sys.executable, __file__, "--make", folder, str(edge)], check=True)
         commands = {"whole": [sys.executable, FOLDER / "components_whole.py", folder]}
         for way in ("recomputed", "stored"):
             commands[way] = [sys.executable, FOLDER / "components_blockflow.py", folder, way]

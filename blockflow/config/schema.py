@@ -221,8 +221,9 @@ class SegmentationConfig(Model):
         default=None, description="In voxels, a multiple of chunks. By default none."
     )
     compressor: str = Field(default="zstd", description="zstd, gzip, blosc or none; with a level as zstd:5.")
-    fit: Literal["valid", "overhang", "shrink"] = Field(
-        default="shrink", description="What to do where blocks do not tile the array."
+    fit: Literal["valid", "overhang", "shrink"] | None = Field(
+        default=None,
+        description="What to do where blocks do not tile the array. By default shrink, or what a worker file says.",
     )
     num_workers: int | None = Field(
         default=None, ge=1, description="The most workers at one time; by default all of compute's."

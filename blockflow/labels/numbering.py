@@ -31,7 +31,7 @@ def number_by_first_voxel(labels: Any) -> Labels:
         raise LabelError(f"labels must be whole numbers, not {labels.dtype}")
     if labels.dtype == np.bool_:
         labels = labels.view(np.uint8)
-    flat = np.ascontiguousarray(labels, dtype=labels.dtype.newbyteorder("=")).ravel()
+    flat = np.require(labels, labels.dtype.newbyteorder("="), ["C", "W"]).ravel()  # fastremap takes no other
     if not flat.size:
         return np.zeros(labels.shape, np.uint32)
     numbered, _ = fastremap.renumber(flat, preserve_zero=True)

@@ -10,7 +10,14 @@ import numpy as np
 
 import blockflow.labels
 from blockflow.errors import LabelError
-from blockflow.labels import Stitch, left_by_block, lookup, merge_blocks, own_labels
+from blockflow.labels import (
+    Stitch,
+    left_by_block,
+    lookup,
+    merge_blocks,
+    number_by_first_voxel,
+    own_labels,
+)
 from blockflow.labels.stitching import check_of
 from blockflow.segment.function_file import Labels, SegmentFunctionFile, load_function_file
 from blockflow.storage import Array, BlockResults, open_array, open_results
@@ -80,14 +87,23 @@ class BlockLabeller:
     def own(self, block: Any) -> Labels:
         """The block's own labels, where the output is."""
         labels, _ = self._label(block)
-        return own_labels(labels, self._written(block), self.stitch)[0]
+        return own_labels(labels, self._written(block), self.stitch, numbered=self.file.numbered)[0]
 
     def left(self, block: Any) -> tuple[Labels, dict[str, Labels]]:
         """The block's own labels, where the output is, and what it leaves for the merge."""
         labels, classes = self._label(block)
         begin, _ = self.target.voxels_of(block.write_roi)
         axes = spatial_axes(self.target)
-        return left_by_block(labels, self._written(block), begin, axes, self.stitch, self.context, classes)
+        return left_by_block(
+            labels,
+            self._written(block),
+            begin,
+            axes,
+            self.stitch,
+            self.context,
+            classes,
+            numbered=self.file.numbered,
+        )
 
     def _label(self, block: Any) -> tuple[Labels, Labels | None]:
         return self.file.label(self.source, block, self.parameters, self.target.shape_of(block.read_roi))
@@ -168,12 +184,16 @@ class MergeLabels:
 
 @dataclass(frozen=True)
 class NumberBlocks:
-    """The third task: gives each block's labels, read or computed again, their final numbers."""
+    """The third task: gives each block's labels, read or computed again, their final numbers.
+
+    `renumber` says that the labels that are read have any numbers, since a worker file wrote them.
+    """
 
     labeller: BlockLabeller
     results: str
     merged: str
     labels: str | None
+    renumber: bool = False
 
     def recipe_code(self) -> dict[str, Any]:
         return {"number": self.labeller.code(), "stored": self.labels is not None}
@@ -207,6 +227,7 @@ class NumberBlocks:
             own = self.labeller.own(block)
         else:
             own = self._labels[roi]
+            own = number_by_first_voxel(own) if self.renumber else own
         if own.size and int(self._results.read(index, "check")["check"]) != check_of(own):
             raise LabelError(
                 f"block {index} ({block.write_roi}) has other labels now than those that were merged. "
@@ -218,4 +239,4 @@ class NumberBlocks:
                 )
             )
         numbers = lookup(self._merged["offsets"], self._merged["table"], index, target.dtype)
-        target[roi] = numbers[own] if own.size else 0
+        target[roi] = np.take(numbers, own) if own.size else 0

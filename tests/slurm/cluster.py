@@ -183,6 +183,10 @@ class Cluster:
         network: str = "10.77.0",
     ) -> None:
         install(PACKAGES | (ACCOUNTING_PACKAGES if accounting else {}))
+        if subprocess.run(
+            ["unshare", "--mount", "--pid", "--fork", "--net", "--uts", "true"], check=False
+        ).returncode:
+            raise MissingError("no name spaces can be made here (a container without CAP_SYS_ADMIN?)")
         self.folder = folder
         self.conf = folder / "slurm.conf"
         self.accounting = accounting

@@ -21,7 +21,7 @@ from blockflow.config.references import (
 )
 from blockflow.config.schema import RoiConfig
 from blockflow.errors import BlockflowError, ConfigError
-from blockflow.planning import Planned, assemble, describe_output, draft
+from blockflow.planning import Planned, assemble, describe_output, draft, plan_before
 from blockflow.storage import Array, ArraySpec, ResultsSpec, open_array, open_stored, planned_arrays
 from blockflow.tasks import BlockwiseTask, described_outputs, find_worker_file
 
@@ -164,6 +164,7 @@ class _Builder:
                     for array in others
                     if isinstance(array, Array)
                 ],
+                before=plan_before(loaded.run_dir),
             )
         return assemble(drafted, loaded.name, limit, makers)
 

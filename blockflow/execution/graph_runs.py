@@ -12,7 +12,7 @@ from blockflow.errors import PlanError
 from blockflow.execution.driver import run_prepared
 from blockflow.execution.progress import progress_for
 from blockflow.graph import Slot
-from blockflow.planning import Plan, Planned, Target, assemble, draft
+from blockflow.planning import Plan, Planned, Target, assemble, draft, plan_before
 from blockflow.tasks import prepare
 from blockflow.utility.quantity import parse_bytes
 
@@ -98,7 +98,9 @@ def _planned(
 ) -> Planned:
     if num_workers < 1:
         raise PlanError(f"num_workers is {num_workers}; at least 1 is needed")
-    drafted = draft(wanted, run_dir / "stages", num_workers=num_workers, memory=memory)
+    drafted = draft(
+        wanted, run_dir / "stages", num_workers=num_workers, memory=memory, before=plan_before(run_dir)
+    )
     return assemble(drafted, name, memory)
 
 

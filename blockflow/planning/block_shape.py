@@ -8,7 +8,7 @@ or fewer of them, are better. They were chosen on one machine, see `benchmarks/p
 import itertools
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 from funlib.geometry import Coordinate, Roi
@@ -25,22 +25,34 @@ _PER_BLOCK, _PER_BYTE_READ, _PER_BYTE_WRITTEN, _PER_WORK = 6e-3, 1e-9, 3e-9, 1e-
 #: blocks per worker that a plan gives if it can, so that the last ones do not keep all others waiting
 _BLOCKS_PER_WORKER = 4
 
+#: a block shape of the plan before is called slow if another one takes so much less: seconds, and a factor
+_MUCH_LESS_SECONDS, _MUCH_LESS = 2.0, 1.5
+
 #: blocks along an axis, in write units, that are tried
 _MULTIPLES = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32, 48, 64, 96, 128, 192, 256)
 
 
 @dataclass(frozen=True)
 class Choice:
-    """A block shape in lattice units, and what an inner block of it costs."""
+    """A block shape in lattice units, and what an inner block of it costs.
+
+    `better` is one that would take clearly less time, where this one was kept from the plan before.
+    """
 
     shape: Coordinate
     blocks: int
     cost: BlockCost
     seconds: float
+    better: "Choice | None" = None
 
 
 def choose_block_shape(
-    part: Part, unit: Coordinate, num_workers: int, memory: int | None, wanted: Coordinate | None = None
+    part: Part,
+    unit: Coordinate,
+    num_workers: int,
+    memory: int | None,
+    wanted: Coordinate | None = None,
+    before: Coordinate | None = None,
 ) -> Choice:
     """The block shape for a part of a graph, in lattice units.
 
@@ -53,7 +65,9 @@ def choose_block_shape(
     memory : int, optional
         Bytes that a worker may hold beyond its start.
     wanted : Coordinate, optional
-        The shape to use if it can be.
+        The shape to use; refused where it cannot be.
+    before : Coordinate, optional
+        The shape of the plan before: kept where it can be, so that blocks that are done stay done.
 
     Raises
     ------
@@ -80,7 +94,18 @@ def choose_block_shape(
             f"{format_bytes(smallest.cost.memory)} beyond the worker's start, and there are "
             f"{format_bytes(memory or 0)}. Give more memory, or smaller chunks"
         )
-    return _climb(smallest, unit, extent, weigh, fits, num_workers)
+    best = _climb(smallest, unit, extent, weigh, fits, num_workers)
+    if before is None or len(before) != len(unit) or not _of_whole_units(_clip(before, extent), unit, extent):
+        return best
+    kept = weigh(_clip(before, extent))
+    if not fits(kept):
+        return best
+    is_slow = kept.seconds - best.seconds > _MUCH_LESS_SECONDS and kept.seconds > _MUCH_LESS * best.seconds
+    return replace(kept, better=best) if is_slow else kept
+
+
+def _of_whole_units(shape: Coordinate, unit: Coordinate, extent: Coordinate) -> bool:
+    return all(size % edge == 0 or size == most for size, edge, most in zip(shape, unit, extent, strict=True))
 
 
 def _climb(
@@ -155,7 +180,7 @@ def _check_wanted(
     memory: int | None,
 ) -> Choice:
     shape = choice.shape
-    if any(size % edge and size != most for size, edge, most in zip(shape, unit, extent, strict=True)):
+    if not _of_whole_units(shape, unit, extent):
         nearest = Coordinate(
             min(most, max(1, round(size / edge)) * edge)
             for size, edge, most in zip(shape, unit, extent, strict=True)

@@ -2,9 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
 from typing import Any
 
-__all__ = ["FORMAT", "Plan", "PlannedRoi", "PlannedTask"]
+from blockflow.utility.files import read_json
+
+__all__ = ["FORMAT", "Plan", "PlannedRoi", "PlannedTask", "plan_before"]
 
 FORMAT = 1
 
@@ -106,6 +109,14 @@ class Plan:
             raise ValueError(f"a plan of format {data.get('format')}; this blockflow reads format {FORMAT}")
         tasks = tuple(_task(task) for task in data["tasks"])
         return cls(**{**{name: _frozen(value) for name, value in data.items()}, "tasks": tasks})
+
+
+def plan_before(run_dir: Path) -> Plan | None:
+    """The plan that a run directory was last run with, if it has one that this blockflow reads."""
+    try:
+        return Plan.from_json(read_json(run_dir / "plan.json"))
+    except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
+        return None
 
 
 def _task(data: Mapping[str, Any]) -> PlannedTask:

@@ -19,6 +19,7 @@ from blockflow.graph.probing import probe_undeclared
 from blockflow.graph.regions import walk_back
 from blockflow.planning.block_shape import Choice, choose_block_shape, inner_block
 from blockflow.planning.part import ApplyPart, Output, Part, PassPart
+from blockflow.planning.plan import Plan
 from blockflow.planning.target import Target, spec_of, volume_of_slot
 from blockflow.storage import Array, ArraySpec, Lattice, open_array, use_lattice
 from blockflow.tasks.graph_data import GraphData, path_of_array
@@ -70,6 +71,7 @@ def draft(
     num_workers: int = 1,
     memory: int | None = None,
     scales: Iterable[tuple[Sequence[float], Sequence[float]]] = (),
+    before: Plan | None = None,
 ) -> Draft:
     """Cut a graph into parts.
 
@@ -85,6 +87,9 @@ def draft(
         Bytes that a worker may hold, its start included.
     scales : iterable of (voxel size, offset)
         Of further arrays of the same run, for the lattice.
+    before : Plan, optional
+        The plan that the run was last run with: its block shapes are kept as far as they can be, and what it
+        stores by itself, so that what is done stays done.
 
     Raises
     ------
@@ -101,8 +106,17 @@ def draft(
     budget = None if memory is None else memory - BASELINE
     targets = {slot: Target.of(target) for slot, target in outputs.items()}
     probe_undeclared(slot for slot in targets if slot.ready())
-    cut = partial(_cut, work_dir=work_dir, num_workers=num_workers, budget=budget, scales=tuple(scales))
+    cut = partial(
+        _cut,
+        work_dir=work_dir,
+        num_workers=num_workers,
+        budget=budget,
+        scales=tuple(scales),
+        before={task.name: task.block_shape for task in before.tasks} if before else {},
+    )
     best = cut(targets)
+    if before is not None:
+        return _stored_before(best, targets, work_dir, cut, before)
     while (better := _with_one_stored(best, targets, work_dir, cut)) is not None:
         best = better
     return best
@@ -116,6 +130,7 @@ def _cut(
     num_workers: int,
     budget: int | None,
     scales: Sequence[Any],
+    before: Mapping[str, tuple[int, ...]],
 ) -> Draft:
     """A draft that stores what is asked for, and `kept`."""
     graph = GraphData.of(targets)
@@ -138,14 +153,15 @@ def _cut(
         Output(slot, target, specs[slot], specs[slot].planned(lattice))
         for slot, target in {**targets, **kept}.items()
     ]
-    stored |= {output.slot.source: output.array for output in outputs}
+    # what fit 'valid' leaves unwritten is not what the slot answers, so it is not read in its place
+    stored |= {output.slot.source: output.array for output in outputs if output.target.fit != "valid"}
     stages: dict[Operator, Stage] = {
         operator: _stage(operator, layouts[operator].planned(lattice), stored, names, work_dir)
         for operator in staged
     }
     applied: list[Part] = [_part(output, stored) for output in outputs]
     parts = _in_order([*applied, *(stage.part for stage in stages.values())], stages)
-    choices = {part.name: _choose(part, num_workers, budget) for part in parts}
+    choices = {part.name: _choose(part, num_workers, budget, before.get(part.name)) for part in parts}
     return Draft(graph, names, lattice, parts, choices, stages, outputs, tuple(kept), num_workers)
 
 
@@ -165,16 +181,36 @@ def _with_one_stored(
     kept = {output.slot: output.target for output in current.outputs if output.slot in current.kept}
     best = None
     for slot in _computed_again(current)[:_MOST_CANDIDATES]:
-        operator = slot.operator
-        assert operator is not None
-        name = current.names.get(operator, operator.name)
-        target = Target.of(str(work_dir / f"{name}-{slot.name}.zarr"))
-        trial = cut(targets, {**kept, slot: target})
+        trial = cut(targets, {**kept, slot: _own_target(current, slot, work_dir)})
         if best is None or trial.seconds < best.seconds:
             best = trial
     if best is None or current.seconds - best.seconds < max(_LEAST_GAIN, _LEAST_SHARE * current.seconds):
         return None
     return best
+
+
+def _stored_before(
+    current: Draft, targets: Mapping[Slot, Target], work_dir: Path, cut: Callable[..., Draft], before: Plan
+) -> Draft:
+    """The draft that stores by itself what the plan before did."""
+    paths = {path for task in before.tasks for path in task.outputs}
+    asked = {output.slot.source for output in current.outputs}
+    kept = {
+        step.slot: _own_target(current, step.slot, work_dir)
+        for part in current.parts
+        for step in part.walk(part.frame.roi)
+        if part.is_computed(step) and step.slot not in asked
+    }
+    kept = {slot: target for slot, target in kept.items() if target.path in paths}
+    return cut(targets, kept) if kept else current
+
+
+def _own_target(draft: Draft, slot: Slot, work_dir: Path) -> Target:
+    """Where a slot is stored that nobody asked for."""
+    operator = slot.operator
+    assert operator is not None
+    name = draft.names.get(operator, operator.name)
+    return Target.of(str(work_dir / f"{name}-{slot.name}.zarr"))
 
 
 def _computed_again(draft: Draft) -> list[Slot]:
@@ -302,7 +338,7 @@ def _in_order(parts: Sequence[Part], stages: Mapping[Operator, Stage]) -> list[P
     return list(TopologicalSorter(edges).static_order())
 
 
-def _choose(part: Part, num_workers: int, memory: int | None) -> Choice:
+def _choose(part: Part, num_workers: int, memory: int | None, block_before: tuple[int, ...] | None) -> Choice:
     extent = part.frame.roi.shape
     if isinstance(part, ApplyPart):
         workers = min(part.output.target.num_workers or num_workers, num_workers)
@@ -310,7 +346,10 @@ def _choose(part: Part, num_workers: int, memory: int | None) -> Choice:
     else:
         workers, wanted = num_workers, None
     unit = Coordinate(map(min, part.frame.spatial_write_unit, extent))
-    return choose_block_shape(part, unit, workers, memory, wanted)
+    voxel = part.frame.voxel_size
+    known = block_before is not None and len(block_before) == len(voxel)
+    before = Coordinate(block_before) * voxel if known else None
+    return choose_block_shape(part, unit, workers, memory, wanted, before)
 
 
 def _wanted(output: Output) -> Coordinate | None:

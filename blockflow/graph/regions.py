@@ -20,7 +20,14 @@ Bounds = tuple[tuple[int, ...], tuple[int, ...]]
 
 
 class UndeclaredRegionError(BlockflowError):
-    """An operator does not tell which region of its inputs it needs, or asked for another one than it told."""
+    """An operator does not tell which region of its inputs it needs, or asked for another one than it told.
+
+    `about` is its name, or that of the operator that it is a part of.
+    """
+
+    def __init__(self, message: str, about: str = "") -> None:
+        super().__init__(message)
+        self.about = about
 
 
 @dataclass(frozen=True)

@@ -66,9 +66,15 @@ class Planned:
         )
 
 
-def assemble(draft: Draft, name: str, memory: int | None, makers: Mapping[str, str] | None = None) -> Planned:
-    """The plan of a draft; `makers` are the tasks of others that write arrays which it reads, by path."""
-    planner = _Assembly(draft, dict(makers or {}))
+def assemble(
+    draft: Draft,
+    name: str,
+    memory: int | None,
+    makers: Mapping[str, str] | None = None,
+    others: Iterable[str] = (),
+) -> Planned:
+    """The plan of a draft; `others` are further tasks of the run, `makers` those that write arrays, by path."""
+    planner = _Assembly(draft, dict(makers or {}), frozenset(others))
     tasks = planner.tasks()
     plan = Plan(
         name=name,
@@ -87,9 +93,10 @@ def assemble(draft: Draft, name: str, memory: int | None, makers: Mapping[str, s
 class _Assembly:
     """Makes the planned tasks of a draft, one after the other."""
 
-    def __init__(self, draft: Draft, makers: dict[str, str]) -> None:
+    def __init__(self, draft: Draft, makers: dict[str, str], taken: frozenset[str]) -> None:
         self.draft = draft
         self.makers = makers
+        self._taken = taken
         self.warnings: list[str] = []
         self.notes: list[str] = []
         self._done: dict[str, PlannedTask] = {}
@@ -173,9 +180,10 @@ class _Assembly:
         return min(asked or self.draft.num_workers, self.draft.num_workers)
 
     def _unique(self, name: str) -> str:
-        if name in self._done or name in self.makers.values():
+        if name in self._done or name in self._taken:
             raise PlanError(
-                f"two tasks of the plan would be called {name!r}: give outputs paths with names of their own"
+                f"two tasks of the plan would be called {name!r}; give one, or what it is made for, another name",
+                name,
             )
         return name
 
@@ -236,7 +244,8 @@ class _Assembly:
         if roi.dims != len(task.total_roi.shape):
             raise PlanError(
                 f"what {name} merges has {len(task.total_roi.shape)} axes of space, and an output that needs it "
-                f"{roi.dims}; store a result with as many axes"
+                f"{roi.dims}; store a result with as many axes",
+                name.removesuffix("-merge"),
             )
         wide = _planned(_roi(task.total_roi).union(roi))
         self._done[name] = replace(task, total_roi=wide, read_roi=wide, write_roi=wide)
@@ -373,7 +382,8 @@ def _context(part: Part, grid: BlockGrid) -> tuple[Coordinate, Coordinate, dict[
             if roi.dims != zero.dims:
                 raise PlanError(
                     f"{part.name}: {path} has {roi.dims} axes of space and what is written {zero.dims}; all arrays of "
-                    "a run must have the same number"
+                    "a run must have the same number",
+                    part.about,
                 )
             reach.setdefault(path, []).append((write_roi.begin - roi.begin, roi.end - write_roi.end))
     before, after, regular = zero, zero, {}

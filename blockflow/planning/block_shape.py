@@ -92,7 +92,8 @@ def choose_block_shape(
         raise PlanError(
             f"{part.name}: even its smallest block, {_voxels(part, unit)} voxels, needs "
             f"{format_bytes(smallest.cost.memory)} beyond the worker's start, and there are "
-            f"{format_bytes(memory or 0)}. Give more memory, or smaller chunks"
+            f"{format_bytes(memory or 0)}. Give more memory, or smaller chunks",
+            part.about,
         )
     best = _climb(smallest, unit, extent, weigh, fits, num_workers)
     if before is None or len(before) != len(unit) or not _of_whole_units(_clip(before, extent), unit, extent):
@@ -188,12 +189,14 @@ def _check_wanted(
         raise PlanError(
             f"{part.name}: blocks of {_voxels(part, shape)} voxels would share write units of an output, which are "
             f"{_voxels(part, unit)}, and lose each other's voxels. The nearest good block_shape is "
-            f"{_voxels(part, nearest)}"
+            f"{_voxels(part, nearest)}",
+            part.about,
         )
     if not fits(choice):
         raise PlanError(
             f"{part.name}: blocks of {_voxels(part, shape)} voxels need {format_bytes(choice.cost.memory)} beyond the "
-            f"worker's start, and there are {format_bytes(memory or 0)}. Give a smaller block_shape, or auto"
+            f"worker's start, and there are {format_bytes(memory or 0)}. Give a smaller block_shape, or auto",
+            part.about,
         )
     return choice
 

@@ -101,7 +101,8 @@ def draft(
     if memory is not None and memory <= BASELINE:
         raise PlanError(
             f"a worker may hold {format_bytes(memory)}, and holds {format_bytes(BASELINE)} when it starts; give more "
-            "memory"
+            "memory",
+            "memory",
         )
     budget = None if memory is None else memory - BASELINE
     targets = {slot: Target.of(target) for slot, target in outputs.items()}
@@ -255,11 +256,13 @@ def _specs(targets: Mapping[Slot, Target], read: Mapping[Slot, Array]) -> dict[S
         path = os.path.realpath(target.path)
         if path in inputs:
             raise PlanError(
-                f"{slot.path} would be stored in {target.path}, which is read; choose another path"
+                f"{slot.path} would be stored in {target.path}, which is read; choose another path",
+                target.task_name,
             )
         if path in taken:
             raise PlanError(
-                f"{slot.path} and {taken[path].path} would both be stored in {target.path}; give each a path of its own"
+                f"{slot.path} and {taken[path].path} would both be stored in {target.path}; give each its own path",
+                target.task_name,
             )
         taken[path] = slot
         specs[slot] = _spec(slot, target, read)
@@ -362,7 +365,8 @@ def _wanted(output: Output) -> Coordinate | None:
     if len(shape) not in (len(array.shape), len(axes)) or any(size < 1 for size in shape):
         raise PlanError(
             f"{output.slot.path}: block_shape {list(shape)} must be {len(array.shape)} positive numbers, one for each "
-            f"axis of {list(array.shape)}"
+            f"axis of {list(array.shape)}",
+            output.target.task_name,
         )
     spatial = [shape[axis] for axis in axes] if len(shape) == len(array.shape) else shape
     return Coordinate(spatial) * array.voxel_size

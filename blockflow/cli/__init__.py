@@ -19,7 +19,7 @@ _COMMANDS = {
     "failures": "Say which blocks of a run failed, and why.",
     "retry": "Try the failed blocks of a run again.",
     "reset": "Let the next run do blocks again that are done.",
-    "array": "Look at an array: its metadata, or a slice as a picture.",
+    "array": "Look at an array, convert it, or serve it to viewers.",
     "operators": "Say which operators there are, and what they do.",
     "sample": "Make a small sample volume to try things on.",
     "schema": "Print the JSON Schema of config files, for editors.",

@@ -10,6 +10,7 @@ from funlib.geometry import Roi
 
 from blockflow.config.graph import ConfigGraph, operator_references, target_of
 from blockflow.config.loader import LoadedConfig
+from blockflow.config.models import RoiConfig
 from blockflow.config.problems import Location, Problem, raise_problems
 from blockflow.config.references import (
     keywords_given_twice,
@@ -19,7 +20,6 @@ from blockflow.config.references import (
     shared_paths,
     upstream_of,
 )
-from blockflow.config.schema import RoiConfig
 from blockflow.config.segmentations import function_file_of, segmentation_references, tasks_of_segmentation
 from blockflow.errors import BlockflowError, ConfigError
 from blockflow.planning import Planned, assemble, describe_output, draft, plan_of

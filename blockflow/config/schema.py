@@ -4,95 +4,40 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
-    Discriminator,
     Field,
-    StringConstraints,
-    Tag,
     ValidationInfo,
     field_validator,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
 
-from blockflow.config.compute import ComputeConfig
-from blockflow.config.model import Model
+from blockflow.config.compute_schema import ComputeConfig
+from blockflow.config.models import (
+    FilePath,
+    Keyword,
+    Model,
+    Name,
+    RoiConfig,
+    RoiOrAuto,
+    Shape,
+    ShapeOrAuto,
+)
 
 __all__ = [
-    "NAME_PATTERN",
-    "UNION_TAGS",
     "ArrayConfig",
-    "ComputeConfig",
     "Config",
     "OperatorConfig",
     "OutputConfig",
-    "RoiConfig",
     "SegmentationConfig",
     "TaskConfig",
     "json_schema",
-]
-
-#: what tasks and arrays may be called; a task's name is also the name of its folder
-NAME_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}$"
-
-#: parts of a pydantic error's location that are no keys of the config
-UNION_TAGS = frozenset({"<auto>", "<roi>", "<shape>", "list[str]", "str"})
-
-
-def _no_nul(text: str) -> str:
-    if "\0" in text:
-        raise PydanticCustomError("no_path", "a path cannot contain the character NUL")
-    return text
-
-
-_Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
-_Keyword = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
-_Path = Annotated[str, StringConstraints(min_length=1), AfterValidator(_no_nul)]
-_Axes = Field(min_length=1)
-
-
-class RoiConfig(Model):
-    """A region: where it begins and how large it is, in lattice units, one whole number per axis."""
-
-    offset: Annotated[list[int], _Axes] = Field(
-        description="Where the region begins, in lattice units, in axis order."
-    )
-    shape: Annotated[list[Annotated[int, Field(ge=1)]], _Axes] = Field(
-        description="How large the region is, in lattice units, in axis order."
-    )
-
-    @model_validator(mode="after")
-    def _same_axes(self) -> Self:
-        if len(self.offset) != len(self.shape):
-            raise PydanticCustomError(
-                "axes",
-                "offset has {offset} numbers and shape {shape}; give each one per axis",
-                {"offset": len(self.offset), "shape": len(self.shape)},
-            )
-        return self
-
-    def contains(self, other: "RoiConfig") -> bool:
-        """Whether `other`, with as many axes, lies within this region."""
-        mine = zip(self.offset, self.shape, strict=True)
-        theirs = zip(other.offset, other.shape, strict=True)
-        return all(
-            begin <= inner and inner + inner_size <= begin + size
-            for (begin, size), (inner, inner_size) in zip(mine, theirs, strict=True)
-        )
-
-
-def _is_roi(value: Any) -> str:
-    return "<auto>" if isinstance(value, str) else "<roi>"
-
-
-_RoiOrAuto = Annotated[
-    Annotated[Literal["auto"], Tag("<auto>")] | Annotated[RoiConfig, Tag("<roi>")], Discriminator(_is_roi)
 ]
 
 
 class ArrayConfig(Model):
     """An array that is there before the run."""
 
-    path: _Path = Field(
+    path: FilePath = Field(
         description="The folder of a zarr array, FILE.h5/DATASET, the .json description of a fileset or remote volume, "
         "or a .npy file; a relative path counts from the config file."
     )
@@ -101,24 +46,24 @@ class ArrayConfig(Model):
 class TaskConfig(Model):
     """A worker file and the blocks that it does."""
 
-    worker_file: _Path = Field(
+    worker_file: FilePath = Field(
         description="The name of a bundled worker file, or the path of one, from the config file on."
     )
     write_roi: RoiConfig = Field(description="What one block writes.")
     read_roi: RoiConfig | None = Field(
         default=None, description="What one block reads; it contains write_roi. By default it is write_roi."
     )
-    total_roi: _RoiOrAuto = Field(
+    total_roi: RoiOrAuto = Field(
         default="auto",
         description="What the task covers, context included. 'auto': what its output covers, grown by "
         "the context.",
     )
-    inputs: dict[_Keyword, str] = Field(
+    inputs: dict[Keyword, str] = Field(
         default_factory=dict,
         description="Keyword argument of the worker file -> what it reads: the name of an array, a task "
         "output as TASK.OUTPUT, or a task's name for its only output. The worker file gets the path.",
     )
-    outputs: dict[_Keyword, _Path] = Field(
+    outputs: dict[Keyword, FilePath] = Field(
         default_factory=dict,
         description="Keyword argument of the worker file -> the path that it writes, which counts from the "
         "config file.",
@@ -145,7 +90,7 @@ class TaskConfig(Model):
     upstream: list[str] = Field(
         default_factory=list, description="Tasks to wait for, beyond those that inputs already name."
     )
-    args: dict[_Keyword, Any] = Field(
+    args: dict[Keyword, Any] = Field(
         default_factory=dict, description="Further keyword arguments of the worker file, as they stand here."
     )
 
@@ -173,48 +118,38 @@ class TaskConfig(Model):
 class OperatorConfig(Model):
     """A lazy operator of the graph."""
 
-    type: _Path = Field(
+    type: FilePath = Field(
         description="A ready-made operator, as `blockflow operators` lists them; or package.module:Class; or "
         "path/to/file.py:Class, from the config file on."
     )
-    inputs: dict[_Keyword, str | list[str]] = Field(
+    inputs: dict[Keyword, str | list[str]] = Field(
         default_factory=dict,
         description="Input -> where its data come from: the name of an array, a task's output as TASK.OUTPUT, an "
         "operator (its only output) or OPERATOR.SLOT; a list of these where the operator takes many.",
     )
-    params: dict[_Keyword, Any] = Field(default_factory=dict, description="Parameter -> its value.")
-
-
-def _is_shape(value: Any) -> str:
-    return "<auto>" if isinstance(value, str) else "<shape>"
-
-
-_Shape = Annotated[list[Annotated[int, Field(ge=1)]], _Axes]
-_ShapeOrAuto = Annotated[
-    Annotated[Literal["auto"], Tag("<auto>")] | Annotated[_Shape, Tag("<shape>")], Discriminator(_is_shape)
-]
+    params: dict[Keyword, Any] = Field(default_factory=dict, description="Parameter -> its value.")
 
 
 class OutputConfig(Model):
     """A slot of the graph that is stored."""
 
-    slot: _Path = Field(description="An operator (its only output), or OPERATOR.SLOT.")
-    path: _Path = Field(
+    slot: FilePath = Field(description="An operator (its only output), or OPERATOR.SLOT.")
+    path: FilePath = Field(
         description="The folder of the zarr array, or the .json file of a fileset, from the config file on; created."
     )
-    chunks: _Shape | None = Field(
+    chunks: Shape | None = Field(
         default=None, description="In voxels, one number per axis. By default those of the input."
     )
-    shards: _Shape | None = Field(
+    shards: Shape | None = Field(
         default=None, description="In voxels, a multiple of chunks; zarr v3 only. By default none."
     )
-    block_shape: _ShapeOrAuto = Field(
+    block_shape: ShapeOrAuto = Field(
         default="auto", description="What one block writes, in voxels; 'auto': the planner's choice."
     )
     fit: Literal["valid", "overhang", "shrink"] = Field(
         default="shrink", description="What to do where blocks do not tile the array."
     )
-    compressor: _Path = Field(
+    compressor: FilePath = Field(
         default="auto",
         description="zstd, gzip, blosc or none; with a level as zstd:5. 'auto': zstd, or none for filesets.",
     )
@@ -248,7 +183,7 @@ def _stitch(given: Any) -> Any:
 class SegmentationConfig(Model):
     """A function that labels block by block, and the rule by which labels of blocks become one."""
 
-    function_file: _Path = Field(
+    function_file: FilePath = Field(
         description="The file with segment_function, from the config file on; or the name of a bundled one, "
         "'connected_components'."
     )
@@ -256,8 +191,8 @@ class SegmentationConfig(Model):
         description="What is segmented: the name of an array, of an output or of a segmentation, or a task output as "
         "TASK.OUTPUT."
     )
-    output: _Path = Field(description="The zarr array of the labels, from the config file on; created.")
-    block_shape: _Shape = Field(
+    output: FilePath = Field(description="The zarr array of the labels, from the config file on; created.")
+    block_shape: Shape = Field(
         description="What one block writes, in voxels, one number per axis of space or time."
     )
     context: list[Annotated[int, Field(ge=0)]] | None = Field(
@@ -269,7 +204,7 @@ class SegmentationConfig(Model):
         description="'touching', 'overlap' or 'none'; or a mapping with 'rule' and what else it takes: 'connectivity' "
         "and 'equal' (touching), 'measure' and 'threshold' (overlap). By default what the file says, or touching.",
     )
-    parameters: dict[_Keyword, Any] = Field(
+    parameters: dict[Keyword, Any] = Field(
         default_factory=dict, description="Of the function, in the place of the file's default_parameters."
     )
     recompute: bool | None = Field(
@@ -278,16 +213,17 @@ class SegmentationConfig(Model):
         "always gives the same. By default what the file says, or no.",
     )
     dtype: Literal["uint64", "uint32"] = Field(default="uint64", description="The type of the labels.")
-    chunks: _Shape | None = Field(
+    chunks: Shape | None = Field(
         default=None,
         description="In voxels, one number per axis. By default those of the input where they divide the blocks.",
     )
-    shards: _Shape | None = Field(
+    shards: Shape | None = Field(
         default=None, description="In voxels, a multiple of chunks. By default none."
     )
     compressor: str = Field(default="zstd", description="zstd, gzip, blosc or none; with a level as zstd:5.")
-    fit: Literal["valid", "overhang", "shrink"] = Field(
-        default="shrink", description="What to do where blocks do not tile the array."
+    fit: Literal["valid", "overhang", "shrink"] | None = Field(
+        default=None,
+        description="What to do where blocks do not tile the array. By default shrink, or what a worker file says.",
     )
     num_workers: int | None = Field(
         default=None, ge=1, description="The most workers at one time; by default all of compute's."
@@ -304,11 +240,11 @@ class SegmentationConfig(Model):
 class Config(Model):
     """A run of blockflow: its arrays, its graph, its tasks, and where they run."""
 
-    name: _Name | None = Field(
+    name: Name | None = Field(
         default=None,
         description="What the run is called. By default the config file's name without its ending.",
     )
-    run_dir: _Path | None = Field(
+    run_dir: FilePath | None = Field(
         default=None,
         description="The folder for all that the run leaves behind but its arrays; it counts from the config "
         "file. By default blockflow_runs/NAME.",
@@ -316,22 +252,22 @@ class Config(Model):
     compute: ComputeConfig = Field(
         default_factory=ComputeConfig, description="Where workers run: the only part that differs by machine."
     )
-    arrays: dict[_Name, ArrayConfig] = Field(
+    arrays: dict[Name, ArrayConfig] = Field(
         default_factory=dict,
         description="Arrays to read, by name. Tasks and operators cannot have the same names.",
     )
-    operators: dict[_Name, OperatorConfig] = Field(
+    operators: dict[Name, OperatorConfig] = Field(
         default_factory=dict,
         description="The graph: lazy operators, by name. Nothing is stored unless an output asks.",
     )
-    outputs: dict[_Name, OutputConfig] = Field(
+    outputs: dict[Name, OutputConfig] = Field(
         default_factory=dict, description="What is stored of the graph, by name."
     )
-    tasks: dict[_Name, TaskConfig] = Field(
+    tasks: dict[Name, TaskConfig] = Field(
         default_factory=dict,
         description="Worker files over blocks, by name: before, after or beside the graph.",
     )
-    segmentations: dict[_Name, SegmentationConfig] = Field(
+    segmentations: dict[Name, SegmentationConfig] = Field(
         default_factory=dict,
         description="Functions that label block by block, by name; what belongs together becomes one.",
     )

@@ -6,15 +6,17 @@ it new metadata. If so, what it computed may be of two states of the graph, and 
 within it need not look: they are parts of its answer.
 """
 
+from operator import sub
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from blockflow.errors import BlockflowError
+from blockflow.errors import BlockflowError, RoiError
 from blockflow.graph.edits import gate, settled, wait_until_settled
 from blockflow.request import CancellationException, Request
 from blockflow.request.outcome import CREATED, FINISHED, SETTLED, SETTLING
 from blockflow.request.strand import here
+from blockflow.rtype import SubRegion
 
 if TYPE_CHECKING:
     from blockflow.graph.slot import Slot
@@ -77,7 +79,15 @@ class RoiRequest(Request[Any]):
         ------
         RuntimeError
             If the request was started already.
+        RoiError
+            If the destination has another shape than the region.
         """
+        roi = self._roi
+        if type(roi) is SubRegion and tuple(destination.shape) != tuple(map(sub, roi.stop, roi.start)):
+            raise RoiError(
+                f"{self._slot.path}: the destination has shape {tuple(destination.shape)}; "
+                f"{roi} has {tuple(map(sub, roi.stop, roi.start))}"
+            )
         if self._slot._value is not None and self._state == SETTLED:
             self._result = self._slot.stype.writeIntoDestination(destination, self._slot._value, self._roi)
             return self

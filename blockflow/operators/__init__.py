@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     )
     from blockflow.operators.functions import neighbourhood, operator_from, pointwise
     from blockflow.operators.grey_values import OpCast, OpClip, OpGamma, OpInvert, OpLookup, OpRescale
+    from blockflow.operators.labelling import OpConnectedComponents
     from blockflow.operators.morphology import (
         OpBinaryClosing,
         OpBinaryDilation,
@@ -67,6 +68,7 @@ if TYPE_CHECKING:
         OpSubRegion,
     )
     from blockflow.operators.placing import OpCrop, OpFlip, OpPad, OpTranspose
+    from blockflow.operators.predicting import OpPredict
     from blockflow.operators.ranking import OpMaximumFilter, OpMedian, OpMinimumFilter, OpRank, OpUniform
     from blockflow.operators.reordering import OpReorderAxes
     from blockflow.operators.resampling import OpDownsample, OpUpsample
@@ -118,6 +120,7 @@ __all__ = [
     "OpCast",
     "OpClip",
     "OpConcatenate",
+    "OpConnectedComponents",
     "OpCrop",
     "OpDifferenceOfGaussians",
     "OpDistanceTransform",
@@ -172,6 +175,7 @@ __all__ = [
     "OpPercentile",
     "OpPower",
     "OpPrecomputedInput",
+    "OpPredict",
     "OpRESTfulBlockwiseFilesetReader",
     "OpRESTfulVolumeReader",
     "OpRank",

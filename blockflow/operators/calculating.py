@@ -82,9 +82,9 @@ class OpExpression(LocalOperator):
             }
             made = formula(values)
             del values
-            saturated(
-                np.array(np.broadcast_to(made, result[part].shape), np.float64, order="C"), result[part]
-            )
+            if np.shape(made) != result[part].shape or made.dtype != np.float64:
+                made = np.array(np.broadcast_to(made, result[part].shape), np.float64, order="C")
+            saturated(made, result[part])
 
     def scratch_bytes(self, slot: Slot, subindex: tuple[int, ...], roi: SubRegion) -> int:
         """The inputs of a slab in float64, and what lies between the steps."""

@@ -28,12 +28,6 @@ _FAMILIES: dict[str, tuple[str, ...]] = {
         "OpSubtract",
     ),
     "blocked_caching": ("OpBlockedArrayCache",),
-    "filesets": (
-        "OpBlockwiseFilesetReader",
-        "OpBlockwiseFilesetWriter",
-        "OpRESTfulBlockwiseFilesetReader",
-        "OpRESTfulVolumeReader",
-    ),
     "calculating": ("OpExpression",),
     "choosing": (
         "OpArgmax",
@@ -57,6 +51,12 @@ _FAMILIES: dict[str, tuple[str, ...]] = {
         "OpTiledClahe",
     ),
     "distances": ("OpDistanceTransform",),
+    "filesets": (
+        "OpBlockwiseFilesetReader",
+        "OpBlockwiseFilesetWriter",
+        "OpRESTfulBlockwiseFilesetReader",
+        "OpRESTfulVolumeReader",
+    ),
     "grey_values": (
         "OpCast",
         "OpClip",
@@ -78,6 +78,7 @@ _FAMILIES: dict[str, tuple[str, ...]] = {
         "OpMorphologicalGradient",
         "OpWhiteTopHat",
     ),
+    "labelling": ("OpConnectedComponents",),
     "normalising": (
         "OpNormalizeMeanStd",
         "OpNormalizeMinMax",
@@ -96,6 +97,7 @@ _FAMILIES: dict[str, tuple[str, ...]] = {
         "OpPad",
         "OpTranspose",
     ),
+    "predicting": ("OpPredict",),
     "ranking": (
         "OpMaximumFilter",
         "OpMedian",

@@ -51,14 +51,12 @@ class ExactSum:
                 for piece, shift in pieces:
                     self.total += int(piece.sum()) << (shift - unit)
             return
-        wide = part.astype(np.int64)
         if not squares:
-            total = int(wide.sum())
-        elif part.dtype.itemsize <= 2:
-            total = int((wide * wide).sum())
-        else:
-            total = _sum_of_products(wide, wide)
-        self.total += total << -unit
+            self.total += int(part.sum(dtype=np.int64)) << -unit
+            return
+        wide = part.astype(np.int64)
+        short = part.dtype.itemsize <= 2
+        self.total += (int((wide * wide).sum()) if short else _sum_of_products(wide, wide)) << -unit
 
     def _add_floats(self, part: Array, squares: bool) -> None:
         finite = np.isfinite(part)

@@ -188,17 +188,25 @@ class OpGamma(Mapping):
             (0.0, 1.0) if image.dtype.kind == "f" else (np.iinfo(image.dtype).min, np.iinfo(image.dtype).max)
         )
         low, high = self.source.value or limits
-        width = float(high) - float(low)
-        gamma = self.gamma.value
+        if image.dtype.itemsize == 1:  # each of 256 values is computed once
+            table = np.arange(256, dtype=np.uint8).view(image.dtype)
+            self._mapped(table.copy(), low, high, table)
+            for part in slabs(result.shape):
+                result[part] = np.take(table, image[part].view(np.uint8))
+            return
         for part in slabs(result.shape):
-            values = image[part].astype(np.float64)
-            values -= low
-            values /= width
-            np.clip(values, 0, 1, out=values)
-            np.power(values, gamma, out=values)
-            values *= width
-            values += low
-            saturated(values, result[part])
+            self._mapped(image[part], low, high, result[part])
+
+    def _mapped(self, image: Array, low: float, high: float, result: Array) -> None:
+        width = float(high) - float(low)
+        values = image.astype(np.float64)
+        values -= low
+        values /= width
+        np.clip(values, 0, 1, out=values)
+        np.power(values, self.gamma.value, out=values)
+        values *= width
+        values += low
+        saturated(values, result)
 
 
 class OpInvert(LocalOperator):

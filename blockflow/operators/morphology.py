@@ -1,6 +1,8 @@
 """Morphology: of masks by their neighbours, of grey values by boxes."""
 
+import itertools
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -69,23 +71,37 @@ class Binary(LocalOperator):
         return [(reach, reach) if axis in axes else (0, 0) for axis in range(len(self.Input.meta.shape))]
 
     def compute(self, result: Array, core: tuple[slice, ...], *data: Any) -> None:
-        """Scipy's steps on the region with its context: what they do wrong at its ends does not reach the core."""
-        from scipy.ndimage import binary_dilation, binary_erosion, generate_binary_structure
-
+        """Every step on the region with its context: what is wrong at its ends does not reach the core."""
         axes = sorted(named_axes(self.axes.value, self.Input.meta, self.axes.path))
-        structure = generate_binary_structure(len(axes), self.connectivity.value)
-        other = [axis for axis in range(data[0].ndim) if axis not in axes]
-        structure = np.expand_dims(structure, other) if other else structure
-        mask = data[0] != 0 if data[0].dtype == np.float16 else data[0]
+        offsets = _neighbours(axes, data[0].ndim, self.connectivity.value)
+        mask = data[0] if data[0].dtype == np.bool_ else data[0] != 0
         for erodes in self.steps:
-            step = binary_erosion if erodes else binary_dilation
-            mask = step(mask, structure, self.iterations.value, border_value=self.outside())
+            for _ in range(self.iterations.value):
+                mask = _step(mask, offsets, erodes=erodes, outside=bool(self.outside()))
         result[...] = mask[core]
 
     def scratch_bytes(self, slot: Slot, subindex: tuple[int, ...], roi: SubRegion) -> int:
-        """Masks of the region with its context."""
-        masks = len(self.steps) + (self.iterations.value > 1) + (self.Input.dtype == np.float16)
-        return int(masks * math.prod(self.read_shape(roi)))
+        """A mask of the region with its context, with a border around it, and the next one."""
+        masks = 2 if self.Input.dtype == np.bool_ and self.iterations.value * len(self.steps) == 1 else 3
+        return masks * int(math.prod(self.read_shape(roi)))
+
+
+def _neighbours(axes: Sequence[int], dims: int, connectivity: int) -> list[tuple[int, ...]]:
+    """The steps to the neighbours of a voxel that differ from it along at most `connectivity` of the axes."""
+    every = itertools.product(*((-1, 0, 1) if axis in axes else (0,) for axis in range(dims)))
+    return [step for step in every if 0 < sum(map(abs, step)) <= connectivity]
+
+
+def _step(mask: Array, offsets: Sequence[tuple[int, ...]], *, erodes: bool, outside: bool) -> Array:
+    """A mask where all (or, to dilate, some) of a voxel and its neighbours are true."""
+    combine = np.logical_and if erodes else np.logical_or
+    around = np.full([size + 2 for size in mask.shape], outside)
+    around[(slice(1, -1),) * mask.ndim] = mask
+    made: Array = mask.copy()
+    for step in offsets:
+        place = tuple(slice(1 + by, 1 + by + size) for by, size in zip(step, mask.shape, strict=True))
+        combine(made, around[place], out=made)
+    return made
 
 
 class WithOutside(Binary):

@@ -1,6 +1,5 @@
 """The same voxels at other places: crop, pad, flip, transpose."""
 
-import math
 from abc import abstractmethod
 from fractions import Fraction
 from typing import Any
@@ -9,7 +8,7 @@ import numpy as np
 
 from blockflow.errors import OperatorError
 from blockflow.graph import MetaDict, Slot
-from blockflow.operators.bases import Array, MappedOperator, Region
+from blockflow.operators.bases import Array, MappedOperator, Region, copied_bytes, copy_along_axes
 from blockflow.operators.filtering import BOUNDARY_MODES
 from blockflow.operators.grid import AxisFrom, carried, named_axes, regridded
 from blockflow.operators.parameters import Parameter, at_least, each, number, one_of, or_none, whole
@@ -252,17 +251,16 @@ class OpPad(MappedOperator):
             return
         data = self.Input.get(SubRegion(self.Input, start, stop)).wait()
         moved = [one - low for one, low in zip(places, start, strict=True)]
-        for row, place in zip(range(len(result)), moved[0], strict=True):
-            result[row : row + 1] = data[np.ix_([place], *moved[1:])]
+        copy_along_axes(data, moved, result)
 
     def scratch_bytes(self, slot: Slot, subindex: tuple[int, ...], roi: SubRegion) -> int:
-        """A row."""
+        """Voxels copied along all axes but the first."""
         if self.mode.value == "constant":
             return 0
-        return int(
-            math.prod(b - a for a, b in zip(roi.start[1:], roi.stop[1:], strict=True))
-            * self.Output.dtype.itemsize
-        )
+        start, stop = self.read_region(roi)
+        shape = [b - a for a, b in zip(start, stop, strict=True)]
+        inner = [b - a for a, b in zip(roi.start, roi.stop, strict=True)]
+        return copied_bytes(shape, inner, self.Output.dtype.itemsize)
 
 
 def _mirrored(places: Array, size: int, mode: str) -> Array:

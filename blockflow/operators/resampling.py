@@ -9,7 +9,7 @@ import numpy as np
 
 from blockflow.errors import OperatorError
 from blockflow.graph import MetaDict, Slot
-from blockflow.operators.bases import Array, MappedOperator, Region
+from blockflow.operators.bases import Array, MappedOperator, Region, copied_bytes, copy_along_axes
 from blockflow.operators.grey_values import saturated
 from blockflow.operators.grid import AxisFrom, named_axes, regridded
 from blockflow.operators.parameters import Parameter, at_least, each, one_of, whole
@@ -169,17 +169,11 @@ class OpUpsample(Resampling):
         if self.method.value == "linear":
             self._between(data, start, roi, result)
             return
-        factors = self.factors()
-        for shift in product(*map(range, factors)):
-            # output voxel i is copy `shift` of input voxel i // factor where i % factor == shift
-            first = [(s - a) % f for s, a, f in zip(shift, roi.start, factors, strict=True)]
-            target = result[tuple(slice(at, None, f) for at, f in zip(first, factors, strict=True))]
-            origin = [
-                (a + at) // f - low for a, at, f, low in zip(roi.start, first, factors, start, strict=True)
-            ]
-            target[...] = data[
-                tuple(slice(at, at + size) for at, size in zip(origin, target.shape, strict=True))
-            ]
+        places = [
+            np.arange(a, b) // factor - low
+            for a, b, factor, low in zip(roi.start, roi.stop, self.factors(), start, strict=True)
+        ]
+        copy_along_axes(data, places, result)
 
     def _between(self, data: Array, start: Sequence[int], roi: SubRegion, result: Array) -> None:
         current = data.astype(np.float64)
@@ -202,11 +196,12 @@ class OpUpsample(Resampling):
         saturated(current, result)
 
     def scratch_bytes(self, slot: Slot, subindex: tuple[int, ...], roi: SubRegion) -> int:
-        """For the linear method, the data in float64 before and after an axis."""
-        if self.method.value == "nearest":
-            return 0
+        """Voxels copied along all axes but the first; or the data in float64 before and after an axis."""
         start, stop = self.read_region(roi)
         current = [b - a for a, b in zip(start, stop, strict=True)]
+        if self.method.value == "nearest":
+            inner = [b - a for a, b in zip(roi.start, roi.stop, strict=True)]
+            return copied_bytes(current, inner, self.Output.dtype.itemsize)
         most = math.prod(current)
         for axis, factor in enumerate(self.factors()):
             if factor > 1:

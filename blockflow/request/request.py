@@ -63,6 +63,11 @@ class Request(Settled[T]):
         "_waits_for",
     )
 
+    CancellationException: ClassVar = CancellationException
+    CircularWaitException: ClassVar = CircularWaitException
+    InvalidRequestException: ClassVar = InvalidRequestException
+    TimeoutException: ClassVar = TimeoutException
+
     _pool: ClassVar[ThreadPool] = ThreadPool(default_num_workers())
     _answers: ClassVar[bool] = False
 

@@ -3,12 +3,14 @@
 import math
 import os
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from funlib.geometry import Coordinate, Roi
 
 from blockflow.errors import StorageError
+from blockflow.storage.chunks import LocalChunks
 from blockflow.storage.commits import committed
 from blockflow.storage.lattice import Lattice
 from blockflow.storage.metadata import VolumeMetadata
@@ -158,7 +160,7 @@ class Array:
         if all(low < high for low, high in zip(inner_begin, inner_end, strict=True)):
             if value.ndim:
                 value = value[self._slices(inner_begin - begin, inner_end - begin)]
-            self.data[self._slices(inner_begin, inner_end)] = value
+            self._write(self._slices(inner_begin, inner_end), value)
         committed(self.path, self.roi, key)
 
     def to_ndarray(self, roi: Roi | None = None, fill_value: Any = None) -> np.ndarray:
@@ -176,7 +178,8 @@ class Array:
 
     def _read(self, key: Any) -> np.ndarray:
         """Read from the zarr array, which gives its fill value for all that is not there: even if all of it is gone."""
-        voxels = np.asarray(self.data[key])
+        chunks, bounds = self._chunks, self._bounds(key)
+        voxels = np.asarray(self.data[key]) if chunks is None or bounds is None else chunks.read(*bounds)
         root = getattr(getattr(self.data, "store", None), "root", None)
         if root is not None:
             place = os.path.join(root, self.data.path)  # type: ignore[union-attr]  # noqa: PTH118 (made for speed)
@@ -185,6 +188,29 @@ class Array:
                     f"{self.path}: the array is gone while it is read. Put it back, then run again"
                 )
         return voxels
+
+    def _write(self, key: tuple[slice, ...], value: np.ndarray) -> None:
+        chunks, bounds = self._chunks, self._bounds(key)
+        if chunks is None or bounds is None or self.data.read_only or not chunks.can_write(*bounds):  # type: ignore[union-attr]
+            self.data[key] = value
+        else:
+            chunks.write(*bounds, value)
+
+    @cached_property
+    def _chunks(self) -> LocalChunks | None:
+        """The way to the chunks past zarr, where there is one."""
+        return None if isinstance(self.data, np.ndarray) else LocalChunks.of(self.data)
+
+    def _bounds(self, key: Any) -> tuple[list[int], list[int]] | None:
+        """Start and stop in voxels of a key that is a plain region, not an empty one."""
+        if not isinstance(key, tuple) or len(key) != len(self.shape):
+            return None
+        if not all(isinstance(one, slice) and one.step in (None, 1) for one in key):
+            return None
+        bounds = [one.indices(size)[:2] for one, size in zip(key, self.shape, strict=True)]
+        if any(low >= high for low, high in bounds):
+            return None
+        return [low for low, _ in bounds], [high for _, high in bounds]
 
     def _voxels(self, roi: Roi) -> tuple[Coordinate, Coordinate]:
         if roi.dims != len(self._axes):

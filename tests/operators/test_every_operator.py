@@ -8,12 +8,17 @@ from operators.cases import CASES, cases_of
 from blockflow.operators import operator_names, resolve_operator
 from blockflow.testing.operators import check_operator
 
-#: operators whose output is no array of one input's voxels; each has a test of its own in test_plumbing
+#: operators whose output is no array of one input's voxels; each has a test of its own
 ELSEWHERE = {
+    "BlockwiseFilesetReader": "reads files; see test_fileset_operators",
+    "BlockwiseFilesetWriter": "writes files; see test_fileset_operators",
     "MetadataSelector": "a value, not an array",
     "MultiArraySlicer": "a list of outputs",
     "MultiArraySlicer2": "a list of outputs",
+    "Predict": "needs a model; see test_predicting",
     "PrecomputedInput": "its output is one of its inputs",
+    "RESTfulBlockwiseFilesetReader": "reads files; see test_fileset_operators",
+    "RESTfulVolumeReader": "reads from a server; see test_fileset_operators",
     "ReorderAxes": "needs the names of axes",
 }
 

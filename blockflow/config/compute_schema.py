@@ -7,7 +7,7 @@ from pydantic_core import PydanticCustomError
 
 from blockflow.compute import create_compute_context
 from blockflow.compute.slurm.options import parse_time
-from blockflow.config.model import Model
+from blockflow.config.models import Model
 from blockflow.errors import ConfigError
 from blockflow.utility.quantity import parse_bytes
 

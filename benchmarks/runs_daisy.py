@@ -7,7 +7,7 @@ import daisy.logging
 import daisy.v2
 import zarr
 from funlib.geometry import Roi
-from graph_common import CONTEXT, WORKERS, make_output, mask_of
+from runs_common import CONTEXT, WORKERS, make_output, mask_of
 
 _arrays = {}
 
@@ -24,9 +24,7 @@ def work_on(source_path, target_path):
         source, target = opened(source_path, "r"), opened(target_path, "r+")
         whole = Roi((0, 0, 0), source.shape)
         read, write = block.read_roi.intersect(whole), block.write_roi.intersect(whole)
-        inner = tuple(
-            slice(b - a, e - a) for a, b, e in zip(read.begin, write.begin, write.end, strict=True)
-        )
+        inner = tuple(slice(b - a, e - a) for a, b, e in zip(read.begin, write.begin, write.end, strict=True))
         target[write.to_slices()] = mask_of(source[read.to_slices()])[inner]
 
     return do_block

@@ -121,7 +121,8 @@ def test_every_operator_has_a_line_that_works(folder):
     """The catalogue config uses every operator, and each line of it gives data of its kind."""
     loaded = load_config(folder / "catalogue.yaml")
     graph = ConfigGraph(loaded, lambda name: open_array(loaded.absolute(loaded.config.arrays[name].path)))
-    assert {operator.type for operator in loaded.config.operators.values()} == {*operator_names()}
+    used = {operator.type for operator in loaded.config.operators.values()}
+    assert used == {name for name in operator_names() if "Reader" not in name and "Writer" not in name}
     for name in loaded.config.operators:
         for output in graph._operator(name).outputs.values():
             slot = next(iter(output._leaves()))

@@ -205,7 +205,8 @@ class _Crew:
             self.kill()
             raise _give_up(
                 self.assignment,
-                f"{self._failed_starts} workers in a row {how} before they did a block. {_tail(self._log(worker.name))}",
+                f"{self._failed_starts} workers in a row {how} before they did a block. "
+                f"{_tail(self._log(worker.name))}",
             )
 
     def _end_too_large(self, worker: _Worker, limit: int) -> bool:

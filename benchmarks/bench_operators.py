@@ -110,8 +110,8 @@ CASES = {
 NOTES = """
 Where the speed is below 0.75, it is one of these. Arithmetic, comparisons, `Threshold`, `Clip`, `Invert` and what only
 moves voxels take about a millisecond for the whole and are bound by memory: one call streams through it in one piece,
-while blocks are strided parts of it, and each costs its request. `Sum` and `Mean` are of that kind, too. A filter of few
-voxels computes its context twice. The machine did other work meanwhile, which disturbs short times most.
+while blocks are strided parts of it, and each costs its request. `Sum` and `Mean` are of that kind, too. A filter of
+few voxels computes its context twice. The machine did other work meanwhile, which disturbs short times most.
 """
 
 #: operators that take long: on an eighth of the volume

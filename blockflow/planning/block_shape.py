@@ -1,6 +1,7 @@
 """Which block shape a task gets: whole write units, within memory, and the least time by a simple model.
 
-The model counts what a block costs whatever its size, the bytes it decodes and encodes, and the voxels it computes.
+The model counts what a block costs whatever its size, the bytes it decodes and encodes, the voxels it computes, and the
+memory that each worker touches for the first time.
 Its constants are rough; what they decide is how much context may be read and computed again before larger blocks,
 or fewer of them, are better. They were chosen on one machine, see `benchmarks/planning.md`.
 """
@@ -19,8 +20,9 @@ from blockflow.utility.quantity import format_bytes
 
 __all__ = ["Choice", "choose_block_shape", "inner_block"]
 
-#: seconds: of a block whatever its size, of a byte that is decoded or encoded, of a unit of work (`BlockCost`)
-_PER_BLOCK, _PER_BYTE_READ, _PER_BYTE_WRITTEN, _PER_WORK = 6e-3, 1e-9, 3e-9, 1e-9
+#: seconds: of a block whatever its size, of a byte that is decoded or encoded, of a unit of work (`BlockCost`), and of
+#: a byte that a worker holds at its peak, since the system zeroes what it hands out
+_PER_BLOCK, _PER_BYTE_READ, _PER_BYTE_WRITTEN, _PER_WORK, _PER_BYTE_HELD = 5e-3, 0.8e-9, 3e-9, 0.32e-9, 1e-9
 
 #: blocks per worker that a plan gives if it can, so that the last ones do not keep all others waiting
 _BLOCKS_PER_WORKER = 4
@@ -143,7 +145,7 @@ def _seconds(
     full: int = math.prod(size // edge for size, edge in zip(extent, shape, strict=True))
     evenly = (_PER_BLOCK * blocks + each * whole) / num_workers
     rounds: float = -(-full // num_workers) * (_PER_BLOCK + each)
-    return max(evenly, rounds)
+    return max(evenly, rounds) + _PER_BYTE_HELD * cost.memory
 
 
 def inner_block(roi: Roi, shape: Coordinate) -> Roi:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from funlib.geometry import Roi
 
 import blockflow.labels
 from blockflow.errors import LabelError
@@ -122,6 +123,14 @@ def spatial_axes(array: Array) -> tuple[int, ...]:
     return tuple(axis for axis, kind in enumerate(array.metadata.types) if kind == "space")
 
 
+def _write(array: Array, write_roi: Roi, labels: Labels) -> None:
+    """Write a block's labels where the array is; a block beside it writes nothing, and that is its commit."""
+    if labels.size:
+        array[write_roi.intersect(array.roi)] = labels
+    else:
+        array[write_roi] = 0
+
+
 @dataclass(frozen=True)
 class SegmentBlocks:
     """The first task: labels a block, leaves what the merge needs, and stores the labels unless `labels` is None."""
@@ -147,7 +156,7 @@ class SegmentBlocks:
     def __call__(self, block: Any) -> None:
         own, left = self.labeller.left(block)
         if self._labels is not None:
-            self._labels[block.write_roi.intersect(self._labels.roi)] = own if own.size else 0
+            _write(self._labels, block.write_roi, own)
         self._results.write(self._results.index_of(block.write_roi.begin), **left)
 
 
@@ -239,4 +248,6 @@ class NumberBlocks:
                 )
             )
         numbers = lookup(self._merged["offsets"], self._merged["table"], index, target.dtype)
-        target[roi] = np.take(numbers, own) if own.size else 0
+        _write(
+            target, block.write_roi, np.take(numbers, own, mode="clip")
+        )  # no own label is beyond the table

@@ -64,6 +64,21 @@ def test_a_valid_fit_covers_whole_blocks_alone(make, segment, random_image):
     assert not found.any()
 
 
+@pytest.mark.parametrize("recompute", [False, True])
+def test_blocks_beside_the_array_write_nothing(make, random_image, recompute):
+    """With fit 'overhang' a total ROI may go on far behind the array; labels are those of the whole array."""
+    image = random_image(12, 10, 11)
+    roi = make(image, voxel_size=[1, 1, 1], offset=[0, 0, 0])
+    block = Roi((0, 0, 0), (5, 5, 5))
+    assert blockflow.segment_blockwise(
+        "connected_components", (1, 0, 1), roi.grow((0, 0, 0), (14, 0, 9)), block, block, 1, 0,
+        input="image.zarr", output="out.zarr", run_dir="run", compute_context="serial", fit="overhang",
+        parameters={"connectivity": 18}, recompute=recompute,
+    )  # fmt: skip
+    expected = cc3d.connected_components((image > 0).view("u1"), connectivity=18)
+    np.testing.assert_array_equal(zarr.open_array("out.zarr", mode="r")[...], expected)
+
+
 @settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     block=st.tuples(st.integers(3, 12), st.integers(3, 12), st.integers(3, 12)),

@@ -198,6 +198,14 @@ class SrunContext(_ClusterContext):
 
     name: ClassVar[str] = "srun"
 
+    def of_task(self, workers: WorkersOf) -> _ClusterContext:
+        if "SLURM_JOB_ID" not in os.environ:
+            raise ConfigError(
+                "the context 'srun' starts workers inside an allocation, and this process is in none: run blockflow "
+                "within salloc or sbatch, or use the context 'slurm'"
+            )
+        return super().of_task(workers)
+
     def _prepare(self, workers: WorkersOf, folder: Path) -> tuple[Scheduler, str]:
         setup = Commands(folder / "commands.log").setup()
         address = self.options.host or _address_towards(setup.controller)

@@ -21,6 +21,9 @@ from blockflow.tasks.program import ApplyProgram, GateProgram, MergeProgram, Pas
 
 __all__ = ["Planned", "assemble"]
 
+#: blocks along an axis whose context is looked at
+_PERIOD = 16
+
 #: a plan warns where a worker reads, or computes, more than this many times what is needed once
 _MUCH = 3.0
 
@@ -58,14 +61,20 @@ class Planned:
             timeout=target.timeout if target else None,
             memory=self.plan.baseline + planned.memory,
             upstream=upstream,
-            inputs={f"input{number}": path for number, path in enumerate(planned.inputs)},
+            inputs=_inputs(draft, planned),
             outputs=outputs,
         )
 
 
-def assemble(draft: Draft, name: str, memory: int | None, makers: Mapping[str, str] | None = None) -> Planned:
-    """The plan of a draft; `makers` are the tasks of others that write arrays which it reads, by path."""
-    planner = _Assembly(draft, dict(makers or {}))
+def assemble(
+    draft: Draft,
+    name: str,
+    memory: int | None,
+    makers: Mapping[str, str] | None = None,
+    others: Iterable[str] = (),
+) -> Planned:
+    """The plan of a draft; `others` are further tasks of the run, `makers` those that write arrays, by path."""
+    planner = _Assembly(draft, dict(makers or {}), frozenset(others))
     tasks = planner.tasks()
     plan = Plan(
         name=name,
@@ -84,9 +93,10 @@ def assemble(draft: Draft, name: str, memory: int | None, makers: Mapping[str, s
 class _Assembly:
     """Makes the planned tasks of a draft, one after the other."""
 
-    def __init__(self, draft: Draft, makers: dict[str, str]) -> None:
+    def __init__(self, draft: Draft, makers: dict[str, str], taken: frozenset[str]) -> None:
         self.draft = draft
         self.makers = makers
+        self._taken = taken
         self.warnings: list[str] = []
         self.notes: list[str] = []
         self._done: dict[str, PlannedTask] = {}
@@ -109,6 +119,9 @@ class _Assembly:
         once = part.cost(frame.roi)
         if isinstance(part, PassPart):
             part = replace(part, write_shape=choice.shape)
+        computing = part.operators(frame.roi)
+        if isinstance(part, PassPart):
+            computing.append(part.operator)
         paths, merged = needs(part, draft.stages)
         write = Roi(frame.roi.offset, choice.shape)
         before, after, regular = _context(part, BlockGrid(frame.roi, write, write, fit))
@@ -125,7 +138,7 @@ class _Assembly:
         planned = PlannedTask(
             name=self._unique(part.name),
             kind="apply" if isinstance(part, ApplyPart) else "pass",
-            operators=tuple(draft.names.get(one, one.name) for one in part.operators(frame.roi)),
+            operators=tuple(draft.names.get(one, one.name) for one in computing),
             inputs=(*sorted(paths), *(stage.merged for stage in merged)),
             outputs=outputs,
             total_roi=_planned(total),
@@ -156,6 +169,12 @@ class _Assembly:
             self.warnings.append(
                 f"{planned.name}: {', '.join(approximate)} gives blockwise only about what it gives for the whole"
             )
+        if choice.better is not None:
+            self.notes.append(
+                f"{planned.name}: blocks stay {list(planned.block_shape)} voxels, as when this run directory was last "
+                f"run, so that what is done stays done. Blocks of {list(choice.better.shape / voxel)} would take about "
+                f"{100 * choice.better.seconds / choice.seconds:.0f} % of the time: to do it all anew, give block_shape"
+            )
         self._done[planned.name] = planned
         if isinstance(part, PassPart):
             self._add_merge(planned, self._stage_of(part), total)
@@ -170,20 +189,22 @@ class _Assembly:
         return min(asked or self.draft.num_workers, self.draft.num_workers)
 
     def _unique(self, name: str) -> str:
-        if name in self._done or name in self.makers.values():
+        if name in self._done or name in self._taken:
             raise PlanError(
-                f"two tasks of the plan would be called {name!r}: give outputs paths with names of their own"
+                f"two tasks of the plan would be called {name!r}; give one, or what it is made for, another name",
+                name,
             )
         return name
 
     def _add_merge(self, passed: PlannedTask, stage: Stage, roi: Roi) -> None:
-        name = passed.name.removesuffix("-pass") + "-merge"
+        name = self._unique(passed.name.removesuffix("-pass") + "-merge")
         self._done[name] = self._single(name, "merge", roi, (stage.results,), (stage.merged,), passed)
 
     def _gate(self, maker: str, grid: BlockGrid) -> str:
         """A task of one block that waits for all of another one, where blocks read it from elsewhere."""
         name = f"{maker}-all"
         if name not in self._done:
+            self._unique(name)
             upstream = self._done.get(maker)
             covers = _roi(upstream.total_roi) if upstream is not None else grid.total_roi
             self._done[name] = self._single(
@@ -232,7 +253,8 @@ class _Assembly:
         if roi.dims != len(task.total_roi.shape):
             raise PlanError(
                 f"what {name} merges has {len(task.total_roi.shape)} axes of space, and an output that needs it "
-                f"{roi.dims}; store a result with as many axes"
+                f"{roi.dims}; store a result with as many axes",
+                name.removesuffix("-merge"),
             )
         wide = _planned(_roi(task.total_roi).union(roi))
         self._done[name] = replace(task, total_roi=wide, read_roi=wide, write_roi=wide)
@@ -285,9 +307,7 @@ def _program(draft: Draft, planned: PlannedTask) -> tuple[Any, dict[str, Any]]:
             target=stage.merged,
         )
         return program, {"merged": ResultsSpec(stage.merged)}
-    part = next(
-        part for part in draft.parts if part.frame.path in planned.outputs or part.name == planned.name
-    )
+    part = _part_of(draft, planned)
     _, merged = needs(part, draft.stages)
     common = _common(draft, part, merged)
     if isinstance(part, ApplyPart):
@@ -301,6 +321,25 @@ def _program(draft: Draft, planned: PlannedTask) -> tuple[Any, dict[str, Any]]:
         **common, operator=_output_of(draft, part.operator), grid=grid, results=stage.results
     )
     return program, {"results": ResultsSpec(stage.results)}
+
+
+def _inputs(draft: Draft, planned: PlannedTask) -> dict[str, str]:
+    """What a task reads, by the slots that have it: so the recipe knows which array is which input."""
+    if planned.kind in ("merge", "gate"):
+        return {"results": planned.inputs[0]} if planned.inputs else {}
+    part = _part_of(draft, planned)
+    _, merged = needs(part, draft.stages)
+    read = {step.slot: part.stored.get(step.slot) for step in part.walk(part.frame.roi)}
+    named = {
+        str(reference(slot, draft.names)): array.path for slot, array in read.items() if array is not None
+    }
+    return named | {f"{_output_of(draft, stage.operator)}.merged": stage.merged for stage in merged}
+
+
+def _part_of(draft: Draft, planned: PlannedTask) -> Part:
+    return next(
+        part for part in draft.parts if part.frame.path in planned.outputs or part.name == planned.name
+    )
 
 
 def _common(draft: Draft, part: Part, merged: Sequence[Stage]) -> dict[str, Any]:
@@ -352,7 +391,8 @@ def _context(part: Part, grid: BlockGrid) -> tuple[Coordinate, Coordinate, dict[
             if roi.dims != zero.dims:
                 raise PlanError(
                     f"{part.name}: {path} has {roi.dims} axes of space and what is written {zero.dims}; all arrays of "
-                    "a run must have the same number"
+                    "a run must have the same number",
+                    part.about,
                 )
             reach.setdefault(path, []).append((write_roi.begin - roi.begin, roi.end - write_roi.end))
     before, after, regular = zero, zero, {}
@@ -372,9 +412,14 @@ def _context(part: Part, grid: BlockGrid) -> tuple[Coordinate, Coordinate, dict[
 
 
 def _samples(grid: BlockGrid) -> Iterator[Roi]:
-    """Write ROIs of blocks at the corners of the grid, next to them, and in the middle."""
-    places = ({0, min(1, count - 1), count // 2, count - 1} for count in grid.shape)
-    for position in itertools.product(*places):
+    """Write ROIs of blocks at the corners of the grid, and along each axis of the first ones, in the middle, and the
+    last: what is resampled is read alike by every so many blocks.
+    """
+    found = dict.fromkeys(itertools.product(*({0, count - 1} for count in grid.shape)))
+    for axis, count in enumerate(grid.shape):
+        for place in {*range(min(count, _PERIOD)), count // 2}:
+            found.setdefault(tuple(place * (one == axis) for one in range(len(grid.shape))))
+    for position in found:
         yield grid.write_roi_of(position)
 
 

@@ -34,10 +34,14 @@ class Program:
         """All that decides what the task computes, but for its arrays and blocks."""
         return {
             node.name: {
-                "class": code_of_class(node.cls),
-                "parameters": node.parameters(),
-                "links": {path: str(source) for path, source in node.links.items()},
-                "stages": {str(ref): list(grid.block_shape) for ref, (grid, _) in self.merged.items()},
+                **node.values,
+                "operator": {
+                    "class": code_of_class(node.cls),
+                    "args": list(node.args),
+                    **node.kwargs,
+                    "connections": {path: str(source) for path, source in node.links.items()},
+                    "stages": {str(ref): list(grid.block_shape) for ref, (grid, _) in self.merged.items()},
+                },
             }
             for node in self.graph.nodes
             if node.name in self.steps

@@ -8,6 +8,7 @@ import dataclasses
 import hashlib
 import inspect
 import json
+import re
 import uuid
 from collections.abc import Callable, Mapping
 from importlib import metadata
@@ -18,6 +19,12 @@ from typing import Any
 import numpy as np
 
 __all__ = ["Recipe", "code_of_class", "code_of_file", "code_of_function", "digest_of_file"]
+
+
+#: values of a module or a class that belong to its code
+_PLAIN_TYPES = (bool, int, float, str, tuple, list, dict, set, frozenset, np.ndarray, np.generic)
+
+_DIGEST = re.compile(r"[0-9a-f]{32}")
 
 
 def _digest(data: bytes) -> str:
@@ -62,7 +69,7 @@ def code_of_function(function: Callable[..., Any], _seen: frozenset[int] = froze
     }
 
 
-def code_of_class(cls: type) -> dict[str, Any]:
+def code_of_class(cls: type, _seen: frozenset[int] = frozenset()) -> dict[str, Any]:
     """The code of a class: where it is from, its distribution's version, and the functions and plain values of it and
     of its bases in other packages than this one.
     """
@@ -80,7 +87,7 @@ def code_of_class(cls: type) -> dict[str, Any]:
         "class": cls.__qualname__,
         "version": version,
         "members": {
-            f"{base.__qualname__}.{name}": _code_of_member(value)
+            f"{base.__qualname__}.{name}": _code_of_member(value, _seen | {id(cls)})
             for base in bases
             for name, value in sorted(vars(base).items())
             if not name.startswith("__") or inspect.isfunction(value)
@@ -88,21 +95,19 @@ def code_of_class(cls: type) -> dict[str, Any]:
     }
 
 
-def _code_of_member(value: Any) -> Any:
+def _code_of_member(value: Any, seen: frozenset[int]) -> Any:
     value = getattr(value, "__func__", value)  # of static and class methods
     if isinstance(value, property):
         value = value.fget
     if inspect.isfunction(value):
-        return code_of_function(value)
-    if isinstance(
-        value, bool | int | float | str | tuple | list | dict | set | frozenset | np.ndarray | np.generic
-    ):
+        return code_of_function(value, seen)
+    if isinstance(value, _PLAIN_TYPES) or dataclasses.is_dataclass(value):
         return _plain(value)
     return type(value).__qualname__
 
 
 def _named_globals(function: Any, seen: frozenset[int]) -> dict[str, Any]:
-    """What a function finds in its own module: the code of functions, and plain values; and what it wraps."""
+    """What a function finds in its own module, the code of functions and classes and plain values; what it wraps."""
     found: dict[str, Any] = {}
     wrapped = getattr(function, "__wrapped__", None)
     if wrapped is not None and id(wrapped) not in seen:
@@ -113,9 +118,10 @@ def _named_globals(function: Any, seen: frozenset[int]) -> dict[str, Any]:
         if inspect.isfunction(value):
             if value.__module__ == function.__module__ and id(value) not in seen:
                 found[name] = code_of_function(value, seen)
-        elif isinstance(
-            value, bool | int | float | str | tuple | list | dict | set | frozenset | np.ndarray | np.generic
-        ):
+        elif inspect.isclass(value):
+            if value.__module__ == function.__module__ and id(value) not in seen:
+                found[name] = code_of_class(value, seen)
+        elif isinstance(value, _PLAIN_TYPES):
             found[name] = _plain(value)
     return found
 
@@ -198,13 +204,20 @@ class Recipe:
         return _digest(_text(self.parts).encode())
 
     def changes_since(self, old: "Recipe") -> list[str]:
-        """What is different from `old`, a line each: `arguments.threshold: 5 -> 7`."""
+        """What is different from `old`, a line each: `arguments.threshold: 5 -> 7`, or `code.sha256: changed`."""
         before, after = _leaves(old.parts), _leaves(self.parts)
         return [
-            f"{name}: {before.get(name, 'nothing')} -> {after.get(name, 'nothing')}"
+            f"{name}: {_change(before.get(name, 'nothing'), after.get(name, 'nothing'))}"
             for name in sorted(before.keys() | after.keys())
             if (name in before, _text(before.get(name))) != (name in after, _text(after.get(name)))
         ]
+
+
+def _change(old: Any, new: Any) -> str:
+    """Digests say nothing to people but that they are different."""
+    if all(isinstance(value, str) and _DIGEST.fullmatch(value) for value in (old, new)):
+        return "changed"
+    return f"{old} -> {new}"
 
 
 def _text(value: Any) -> str:

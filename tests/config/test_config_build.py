@@ -87,7 +87,7 @@ def test_tasks_follow_what_they_depend_on(write):
     [
         (
             ["inputs: {input: rwa}"],
-            "18: inputs.input: there is no array or task output 'rwa'; valid are one, one.a, raw, ",
+            "18: inputs.input: there is no array, output or task output 'rwa'; valid are one, one.a, raw, ",
         ),
         (["inputs: {input: two}"], "18: inputs.input: task 'two' has 2 outputs; say which one: two.a, two.b"),
         (["inputs: {input: two.c}"], "18: inputs.input: task 'two' has no output 'c'; valid are a, b"),
@@ -97,11 +97,11 @@ def test_tasks_follow_what_they_depend_on(write):
         ),
         (
             ["upstream: [oen]"],
-            "18: upstream.0: there is no task 'oen'; valid are bad, none, one, two, did you mean",
+            "18: upstream.0: there is no task or output 'oen'; valid are bad, none, one, two, did you mean",
         ),
         (
             ["upstream:", "- one", "- raw"],
-            "20: upstream.1: there is no task 'raw'; valid are bad, none, one, two",
+            "20: upstream.1: there is no task or output 'raw'; valid are bad, none, one, two",
         ),
         (["worker_file: missing.py"], "16: worker_file: worker file 'missing.py': there is no file "),
         (

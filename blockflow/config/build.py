@@ -280,6 +280,7 @@ def _build(
         num_workers=min(task.num_workers or compute.num_workers, compute.num_workers),
         max_retries=task.max_retries,
         timeout=task.timeout,
+        memory=task.memory,
         upstream=upstream,
         inputs=inputs,
         outputs=outputs,

@@ -203,10 +203,10 @@ class _Crew:
         self._failed_starts += 1
         if self._failed_starts >= _FAILED_STARTS:
             self.kill()
+            said = _tail(self._log(worker.name))
             raise _give_up(
                 self.assignment,
-                f"{self._failed_starts} workers in a row {how} before they did a block. "
-                f"{_tail(self._log(worker.name))}",
+                f"{self._failed_starts} workers in a row {how} before they did a block. {said}",
             )
 
     def _end_too_large(self, worker: _Worker, limit: int) -> bool:

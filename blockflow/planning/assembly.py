@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -349,6 +349,7 @@ def _common(draft: Draft, part: Part, merged: Sequence[Stage]) -> dict[str, Any]
     computing = part.operators(part.frame.roi)
     if isinstance(part, PassPart):
         computing.append(part.operator)
+    deciding = _deciding(computing, part.stored)
     return {
         "graph": draft.graph,
         "stored": {
@@ -363,8 +364,27 @@ def _common(draft: Draft, part: Part, merged: Sequence[Stage]) -> dict[str, Any]
             )
             for stage in merged
         },
-        "steps": tuple(sorted({draft.names[_root(operator)] for operator in computing})),
+        "steps": tuple(sorted(draft.names[operator] for operator in deciding)),
     }
+
+
+def _deciding(computing: Iterable[Operator], stored: Container[Slot]) -> set[Operator]:
+    """The operators that decide what some compute: those, and all that they take data from, up to what is stored.
+
+    One that computes a parameter is not a step of the walk back, and yet decides the voxels.
+    """
+    found: set[Operator] = set()
+    stack = list(computing)
+    while stack:
+        operator = stack.pop()
+        if operator in found:
+            continue
+        found.add(operator)
+        leaves = (leaf for slot in operator.inputs.values() for leaf in slot._leaves())
+        sources = (leaf.source for leaf in leaves if leaf.upstream_slot is not None)
+        computed = (source.operator for source in sources if not source.is_input and source not in stored)
+        stack += [one for one in (operator.parent, *computed) if one is not None]
+    return {operator for operator in found if operator.parent is None}
 
 
 def _output_of(draft: Draft, operator: Operator) -> SlotRef:

@@ -189,3 +189,14 @@ def test_a_long_chain_of_tasks_is_ordered(write):
     tasks = [task(f"t{number}", f"upstream: [t{number - 1}]") for number in range(300, 0, -1)]
     built = build(write("tasks:\n" + "".join(tasks) + task("t0")))
     assert [task.name for task in built] == [f"t{number}" for number in range(301)]
+
+
+def test_what_a_tasks_workers_hold_is_passed_on(load):
+    """A task may say what its workers hold; without that, nobody knows."""
+    config = """
+tasks:
+  small: {worker_file: threshold, write_roi: {offset: [0], shape: [8]}, total_roi: {offset: [0], shape: [64]}%s}
+"""
+    (known,) = build_run(load(config % ", memory: 2 GB")).tasks
+    (unknown,) = build_run(load(config % "")).tasks
+    assert (known.memory, unknown.memory) == (2_000_000_000, None)

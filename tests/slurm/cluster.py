@@ -11,6 +11,7 @@ that reaches nothing else. All files are in one folder.
 
 import contextlib
 import ctypes
+import fcntl
 import os
 import secrets
 import shutil
@@ -187,6 +188,9 @@ class Cluster:
             ["unshare", "--mount", "--pid", "--fork", "--net", "--uts", "true"], check=False
         ).returncode:
             raise MissingError("no name spaces can be made here (a container without CAP_SYS_ADMIN?)")
+        # the control groups of two clusters with nodes of the same names would be the same
+        self._alone = (Path(tempfile.gettempdir()) / "blockflow-slurm-cluster.lock").open("w")
+        fcntl.flock(self._alone, fcntl.LOCK_EX)
         self.folder = folder
         self.conf = folder / "slurm.conf"
         self.accounting = accounting
@@ -399,6 +403,7 @@ class Cluster:
         for name in ("login", *self._nodes):
             if name in self._boxes:
                 self._boxes.pop(name).power_off()
+        self._alone.close()
 
 
 def _enter(name_spaces: Sequence[int]) -> None:

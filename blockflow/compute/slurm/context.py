@@ -124,7 +124,7 @@ class _ClusterContext(ComputeContext):
         if workers.memory is None:
             raise ConfigError(
                 f"task {workers.task}: compute.memory is 'auto', but nobody knows what the workers of this task hold: "
-                "a worker file can do anything. Give an amount, as in memory: 4 GB"
+                "a worker file can do anything. Give an amount, as in memory: 4 GB, here or for the task"
             )
         return usable_memory(workers.memory)
 

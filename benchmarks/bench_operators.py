@@ -108,7 +108,7 @@ CASES = {
 }
 
 NOTES = """
-Where the speed is below 0.75, it is one of these. Arithmetic, comparisons, `Threshold`, `Cast`, `Clip`, `Invert`, `Sum`,
+Where the speed is below 0.75: arithmetic, comparisons, `Threshold`, `Cast`, `Clip`, `Invert`, `Sum`,
 `Mean` and what only moves voxels are bound by memory, and most take some milliseconds for the whole: one call streams
 through it in one piece, while blocks are strided parts of it, and each costs its request. `NormalizeMinMax` reads the
 volume twice, block by block. The machine did other work meanwhile, which disturbs short times most.

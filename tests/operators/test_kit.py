@@ -5,7 +5,6 @@ import pytest
 
 from blockflow.graph import InputSlot, OutputSlot, StagedOperator
 from blockflow.operators.bases import LocalOperator
-from blockflow.rtype import SubRegion
 from blockflow.testing import check_operator
 
 
@@ -61,11 +60,6 @@ class OpPromisesTooMuch(OpShift):
         return 10_000_000
 
 
-class OpOtherDtype(OpShift):
-    def execute(self, slot, subindex, roi, result):
-        return self.Input.get(SubRegion(self.Input, roi.start, roi.stop)).wait().astype(np.float32)
-
-
 class OpKnowsItsBlocks(StagedOperator):
     """Counts the blocks of the pass."""
 
@@ -96,7 +90,6 @@ class OpKnowsItsBlocks(StagedOperator):
         (OpTellsTooLittle, "which was not announced as dirty"),
         (OpTakesMore, "scratch_bytes projects 0 for shape .*; 16"),
         (OpPromisesTooMuch, "scratch_bytes projects 10000000 for shape .*; only"),
-        (OpOtherDtype, "meta.dtype is uint8, the data have float32"),
         (OpKnowsItsBlocks, "a pass in blocks of"),
     ],
 )

@@ -3,6 +3,7 @@
 What is read and written of chunks is counted where the workers open the files (see `count/sitecustomize.py`).
 """
 
+import itertools
 import json
 import os
 import sys
@@ -23,7 +24,7 @@ def chain(source):
     """Smooth, open, close, smooth, threshold."""
     steps = [OpGaussianSmoothing(), OpGreyOpening(), OpGreyClosing(), OpGaussianSmoothing(), OpThreshold()]
     steps[0].Input.setValue(source)
-    for before, after in zip(steps, steps[1:], strict=False):
+    for before, after in itertools.pairwise(steps):
         after.Input.connect(before.Output)
     steps[0].sigma.setValue(1.0)
     steps[3].sigma.setValue(2.0)

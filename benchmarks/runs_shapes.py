@@ -30,7 +30,8 @@ def table(folder):
         program = [sys.executable, __file__, str(source), str(folder / "output.zarr"), text]
         answer = json.loads(subprocess.run(program, check=True, capture_output=True, text=True).stdout)
         rows.append(
-            f"| {'x'.join(map(str, shape))} | {answer['measured']:.2f} | {answer['model']:.2f} | {answer['memory']:.0f} |"
+            f"| {'x'.join(map(str, shape))} | {answer['measured']:.2f} | {answer['model']:.2f} "
+            f"| {answer['memory']:.0f} |"
         )
     return "\n".join(rows)
 

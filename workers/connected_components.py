@@ -32,6 +32,7 @@ check_function = is_committed
 
 default_parameters = {"connectivity": None, "multi_label": False, "threshold": None}
 recompute = True
+numbered = True
 keep_channels = True
 
 

@@ -66,7 +66,11 @@ def serve(
         raise click.UsageError(str(error)) from None
     volumes = _volumes(source, slots)
     site = Site(volumes, ByteCache(sizes[0], num_workers), sizes[1])
-    with SiteServer(site, host, port, token, origins) as server:
+    try:
+        opened = SiteServer(site, host, port, token, origins)
+    except OSError as error:
+        raise click.UsageError(f"cannot listen at {host}, port {port}: {error.strerror or error}") from None
+    with opened as server:
         click.echo(f"{server.url}/")
         for volume in volumes:
             click.echo(f"  {volume.name}  {' x '.join(map(str, volume.shape))} {volume.dtype}")

@@ -1,14 +1,17 @@
-"""What a config may say of where it runs."""
+"""The part of a config that knows where it runs."""
 
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
+from blockflow.compute import create_compute_context
+from blockflow.compute.slurm.options import parse_time
 from blockflow.config.models import Model
+from blockflow.errors import ConfigError
 from blockflow.utility.quantity import parse_bytes
 
-__all__ = ["ComputeConfig"]
+__all__ = ["Amount", "ComputeConfig"]
 
 
 def _bytes(amount: Any) -> Any:
@@ -20,9 +23,15 @@ def _bytes(amount: Any) -> Any:
         raise PydanticCustomError("no_memory", "{reason}", {"reason": str(error)}) from None
 
 
-def _time(time: Any) -> Any:
-    from blockflow.compute.slurm.options import parse_time
+#: an amount of memory, as '4 GB', '512 MiB' or in bytes
+Amount = Annotated[int | None, BeforeValidator(_bytes)]
 
+
+def _text(number: Any) -> Any:
+    return str(number) if isinstance(number, int) and not isinstance(number, bool) else number
+
+
+def _time(time: Any) -> Any:
     if time is None or isinstance(time, bool) or not isinstance(time, int | str):
         return time
     try:
@@ -60,7 +69,7 @@ class ComputeConfig(Model):
         description="What one worker may hold, as '4 GB', '512 MiB' or in bytes; one that holds more is ended. "
         "'auto', for a cluster: what the task is projected to hold, and a margin.",
     )
-    max_memory: Annotated[int | None, BeforeValidator(_bytes)] = Field(
+    max_memory: Amount = Field(
         default=None,
         description="The most that a worker is given after others ran out of memory; by default twice memory.",
     )
@@ -74,7 +83,7 @@ class ComputeConfig(Model):
         "there is work.",
     )
     cpus_per_worker: int = Field(default=1, ge=1, description="CPUs of one worker.")
-    gpus: int | _Line | None = Field(
+    gpus: Annotated[_Line | None, BeforeValidator(_text)] = Field(
         default=None, description="GPUs of one worker, as 1 or 'a100:1' (--gpus-per-task)."
     )
     gres: _Line | None = Field(default=None, description="As sbatch's --gres.")
@@ -106,9 +115,6 @@ class ComputeConfig(Model):
                 {"context": self.context, "given": ", ".join(given)},
             )
         if on_cluster:
-            from blockflow.compute import create_compute_context
-            from blockflow.errors import ConfigError
-
             try:
                 create_compute_context(self.spec())
             except ConfigError as error:

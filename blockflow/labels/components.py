@@ -67,7 +67,7 @@ def connected_components(
     order = (*others, *axes)
     frames, labelled = image.transpose(order), result.transpose(order)
     for index in np.ndindex(*(image.shape[axis] for axis in others)):
-        frame = np.ascontiguousarray(frames[index])
+        frame = np.require(frames[index], requirements=["C", "W"])  # cc3d takes no array that is read-only
         labels, found = cc3d.connected_components(
             frame, connectivity=connectivity, out_dtype=np.uint32, return_N=True
         )

@@ -31,7 +31,7 @@ def number_by_first_voxel(labels: Any) -> Labels:
         raise LabelError(f"labels must be whole numbers, not {labels.dtype}")
     if labels.dtype == np.bool_:
         labels = labels.view(np.uint8)
-    flat = np.ascontiguousarray(labels, dtype=labels.dtype.newbyteorder("=")).ravel()
+    flat = np.require(labels, labels.dtype.newbyteorder("="), ["C", "W"]).ravel()  # fastremap takes no other
     if not flat.size:
         return np.zeros(labels.shape, np.uint32)
     numbered, _ = fastremap.renumber(flat, preserve_zero=True)
@@ -46,9 +46,14 @@ def first_voxels(labels: Labels) -> Labels:
     flat = labels.ravel()
     if not flat.size:
         return np.zeros(0, np.int64)
-    highest = np.maximum.accumulate(flat)
-    found = np.flatnonzero(highest[1:] > highest[:-1]) + 1
-    return np.concatenate(([0], found)) if flat[0] else found
+    rises = np.flatnonzero(flat[1:] > flat[:-1]) + 1  # a first voxel has a higher label than the one before
+    if flat[0]:
+        rises = np.concatenate(([0], rises))
+    values = flat[rises]
+    highest = np.maximum.accumulate(values)
+    news = np.ones(len(rises), np.bool_)
+    np.greater(highest[1:], highest[:-1], out=news[1:])
+    return rises[news]
 
 
 def small_as_can_be(values: Any) -> Labels:

@@ -98,7 +98,9 @@ def check_of(labels: Labels) -> int:
     return zlib.crc32(np.ascontiguousarray(labels, np.uint32).data)
 
 
-def own_labels(labels: Labels, written: tuple[slice, ...], stitch: Stitch) -> tuple[Labels, Labels]:
+def own_labels(
+    labels: Labels, written: tuple[slice, ...], stitch: Stitch, *, numbered: bool = False
+) -> tuple[Labels, Labels]:
     """The labels of a block as it numbers them, from 1 on: of what it writes, and of all that it compares.
 
     Parameters
@@ -108,13 +110,16 @@ def own_labels(labels: Labels, written: tuple[slice, ...], stitch: Stitch) -> tu
     written : tuple of slice
         The part of it that the block writes.
     stitch : Stitch
+    numbered : bool
+        Whether labels are numbered from 1 on by first voxel already, as `connected_components` does.
 
     Returns
     -------
     own, compared : ndarray of uint32
     """
     if stitch.rule != "overlap":
-        own = number_by_first_voxel(labels[written])
+        part = labels[written]
+        own = part if numbered and part.shape == labels.shape else number_by_first_voxel(part)
         return own, own
     compared = number_by_first_voxel(labels)
     return np.ascontiguousarray(compared[written]), compared
@@ -128,12 +133,14 @@ def left_by_block(
     stitch: Stitch,
     context: Sequence[int] | None = None,
     classes: Labels | None = None,
+    *,
+    numbered: bool = False,
 ) -> tuple[Labels, dict[str, Labels]]:
     """What a block writes, and what it leaves for the merge.
 
     Parameters
     ----------
-    labels, written, stitch
+    labels, written, stitch, numbered
         As for `own_labels`.
     begin : sequence of int
         Where the written part begins in the output, in voxels.
@@ -153,7 +160,7 @@ def left_by_block(
         labels, `classes`; `begin`, `shape` and `check` of the written part; `lowN` and `highN`, the labels along its
         borders.
     """
-    own, compared = own_labels(labels, written, stitch)
+    own, compared = own_labels(labels, written, stitch, numbered=numbered)
     places = first_voxels(compared)
     first = places
     if compared is not own:

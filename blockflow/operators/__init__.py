@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     )
     from blockflow.operators.functions import neighbourhood, operator_from, pointwise
     from blockflow.operators.grey_values import OpCast, OpClip, OpGamma, OpInvert, OpLookup, OpRescale
+    from blockflow.operators.labelling import OpConnectedComponents
     from blockflow.operators.morphology import (
         OpBinaryClosing,
         OpBinaryDilation,
@@ -119,6 +120,7 @@ __all__ = [
     "OpCast",
     "OpClip",
     "OpConcatenate",
+    "OpConnectedComponents",
     "OpCrop",
     "OpDifferenceOfGaussians",
     "OpDistanceTransform",

@@ -166,7 +166,9 @@ class OpConnectedComponents(StagedOperator):
             part = image[_inside(place, start)]
             every = tuple(slice(0, size) for size in part.shape)
             begin = [along.start for along in place]
-            _, found = left_by_block(self._labels(part), every, begin, self.axes, self.stitch, classes=part)
+            _, found = left_by_block(
+                self._labels(part), every, begin, self.axes, self.stitch, classes=part, numbered=True
+            )
             left |= {f"{piece}.{name}": array for name, array in found.items()}
         return left
 

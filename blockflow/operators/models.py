@@ -1,6 +1,8 @@
 """Models: loaded once in each process, called with batches of arrays."""
 
+import hashlib
 import importlib
+import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -12,12 +14,28 @@ import numpy as np
 from blockflow.errors import OperatorError
 from blockflow.utility.python_files import load_module
 
-__all__ = ["Model", "load_model", "probed_context"]
+__all__ = ["Model", "digest_of_model", "load_model", "probed_context"]
 
 Array = np.ndarray[Any, Any]
 
 #: how far a context is looked for
 _FARTHEST = 32
+
+
+def digest_of_model(text: str) -> str:
+    """A hash of the file of a model; empty for one without a file of its own."""
+    place = text if text.endswith(".onnx") else text.rpartition(":")[0]
+    path = Path(place)
+    if not place.endswith((".onnx", ".py")):
+        try:
+            found = importlib.util.find_spec(place)
+        except (ImportError, ValueError):
+            return ""
+        path = Path((found and found.origin) or "")
+    if not path.is_file():
+        return ""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:32]
 
 
 @dataclass(frozen=True)

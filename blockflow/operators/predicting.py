@@ -12,7 +12,7 @@ from blockflow.graph import InputSlot, MetaDict, Slot
 from blockflow.operators.bases import Array, ArrayOperator, Region
 from blockflow.operators.grey_values import dtype_of
 from blockflow.operators.grid import AxisFrom, regridded, volume_of
-from blockflow.operators.models import Model, load_model, probed_context
+from blockflow.operators.models import Model, digest_of_model, load_model, probed_context
 from blockflow.operators.parameters import Parameter, at_least, each, one_of, text, whole
 from blockflow.operators.scratch import peak_bytes, peak_resident
 from blockflow.rtype import SubRegion
@@ -58,6 +58,10 @@ class OpPredict(ArrayOperator):
         None, at_least(0), "bytes it takes for each voxel that it gets; default: measured", optional=True
     )
 
+    digest = Parameter(
+        doc="a hash of the model's file, found by itself: a changed file is another recipe", optional=True
+    )
+
     parallel_inputs = False
 
     def _model(self) -> Model:
@@ -76,6 +80,9 @@ class OpPredict(ArrayOperator):
 
     def describe(self) -> MetaDict:
         """The shape of the input, with the channels that the model makes in front."""
+        digest = digest_of_model(self.model.value)
+        if digest and digest != self.digest.value:
+            self.digest.setValue(digest)
         channels, shape = self._inner()
         first = 1 if channels else 0
         axes = [AxisFrom(axis + first) for axis in range(len(shape))]

@@ -70,6 +70,11 @@ class Part:
     walks: dict[Any, list[Step]] = field(default_factory=dict, init=False, repr=False)
 
     @property
+    def about(self) -> str:
+        """What of the graph an error about this part is about: an output, or an operator."""
+        return self.name
+
+    @property
     @abstractmethod
     def frame(self) -> Array:
         """The array whose voxels and ROI the blocks cut up."""
@@ -193,6 +198,10 @@ class PassPart(Part):
     operator: Any = None
     layout: Any = None
     write_shape: Coordinate | None = None
+
+    @property
+    def about(self) -> str:
+        return self.name.removesuffix("-pass")
 
     @property
     def frame(self) -> Array:

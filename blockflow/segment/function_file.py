@@ -23,12 +23,22 @@ class SegmentFunctionFile:
 
     It may define `default_parameters`, `check_function` and `init_callback_fn`, and, beyond what DaCapo knows:
     `stitch` (the rule, or a function of the parameters that returns it), `recompute` (whether labels are computed
-    again rather than stored; it needs a function that always gives the same) and `keep_channels` (whether the labels
-    have the channel axes of the input).
+    again rather than stored; it needs a function that always gives the same), `numbered` (whether labels are uint32,
+    from 1 on by first voxel) and `keep_channels` (whether the labels have the channel axes of the input).
     """
 
     path: Path
     module: ModuleType
+
+    @property
+    def is_worker(self) -> bool:
+        """Whether it is a worker file, with `spawn_worker` in place of `segment_function`."""
+        return not callable(getattr(self.module, "segment_function", None))
+
+    @property
+    def fit(self) -> str:
+        """How its blocks fit, where nothing else is said."""
+        return getattr(self.module, "fit", "valid") if self.is_worker else "shrink"
 
     @property
     def segment_function(self) -> Callable[..., Any]:
@@ -37,6 +47,10 @@ class SegmentFunctionFile:
     @property
     def recompute(self) -> bool:
         return bool(getattr(self.module, "recompute", False))
+
+    @property
+    def numbered(self) -> bool:
+        return bool(getattr(self.module, "numbered", False))
 
     @property
     def keep_channels(self) -> bool:
@@ -97,11 +111,11 @@ def load_function_file(path: str | Path) -> SegmentFunctionFile:
     Raises
     ------
     WorkerFileError
-        If the file cannot be run (with its own traceback), or has no `segment_function`.
+        If the file cannot be run (with its own traceback), or has neither `segment_function` nor `spawn_worker`.
     """
     path = Path(path).absolute()
     module = load_module(path)
-    if not callable(getattr(module, "segment_function", None)):
+    if not any(callable(getattr(module, name, None)) for name in ("segment_function", "spawn_worker")):
         raise WorkerFileError(
             f"{path} defines no segment_function. Add `def segment_function(input_array, block, **parameters)` that "
             "returns labels for block.read_roi"

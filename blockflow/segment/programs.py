@@ -7,10 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from funlib.geometry import Roi
 
 import blockflow.labels
 from blockflow.errors import LabelError
-from blockflow.labels import Stitch, left_by_block, lookup, merge_blocks, own_labels
+from blockflow.labels import (
+    Stitch,
+    left_by_block,
+    lookup,
+    merge_blocks,
+    number_by_first_voxel,
+    own_labels,
+)
 from blockflow.labels.stitching import check_of
 from blockflow.segment.function_file import Labels, SegmentFunctionFile, load_function_file
 from blockflow.storage import Array, BlockResults, open_array, open_results
@@ -80,14 +88,23 @@ class BlockLabeller:
     def own(self, block: Any) -> Labels:
         """The block's own labels, where the output is."""
         labels, _ = self._label(block)
-        return own_labels(labels, self._written(block), self.stitch)[0]
+        return own_labels(labels, self._written(block), self.stitch, numbered=self.file.numbered)[0]
 
     def left(self, block: Any) -> tuple[Labels, dict[str, Labels]]:
         """The block's own labels, where the output is, and what it leaves for the merge."""
         labels, classes = self._label(block)
         begin, _ = self.target.voxels_of(block.write_roi)
         axes = spatial_axes(self.target)
-        return left_by_block(labels, self._written(block), begin, axes, self.stitch, self.context, classes)
+        return left_by_block(
+            labels,
+            self._written(block),
+            begin,
+            axes,
+            self.stitch,
+            self.context,
+            classes,
+            numbered=self.file.numbered,
+        )
 
     def _label(self, block: Any) -> tuple[Labels, Labels | None]:
         return self.file.label(self.source, block, self.parameters, self.target.shape_of(block.read_roi))
@@ -104,6 +121,14 @@ class BlockLabeller:
 def spatial_axes(array: Array) -> tuple[int, ...]:
     """The axes along which labels are stitched: those that are space, of all axes of an array."""
     return tuple(axis for axis, kind in enumerate(array.metadata.types) if kind == "space")
+
+
+def _write(array: Array, write_roi: Roi, labels: Labels) -> None:
+    """Write a block's labels where the array is; a block beside it writes nothing, and that is its commit."""
+    if labels.size:
+        array[write_roi.intersect(array.roi)] = labels
+    else:
+        array[write_roi] = 0
 
 
 @dataclass(frozen=True)
@@ -131,7 +156,7 @@ class SegmentBlocks:
     def __call__(self, block: Any) -> None:
         own, left = self.labeller.left(block)
         if self._labels is not None:
-            self._labels[block.write_roi.intersect(self._labels.roi)] = own if own.size else 0
+            _write(self._labels, block.write_roi, own)
         self._results.write(self._results.index_of(block.write_roi.begin), **left)
 
 
@@ -168,12 +193,16 @@ class MergeLabels:
 
 @dataclass(frozen=True)
 class NumberBlocks:
-    """The third task: gives each block's labels, read or computed again, their final numbers."""
+    """The third task: gives each block's labels, read or computed again, their final numbers.
+
+    `renumber` says that the labels that are read have any numbers, since a worker file wrote them.
+    """
 
     labeller: BlockLabeller
     results: str
     merged: str
     labels: str | None
+    renumber: bool = False
 
     def recipe_code(self) -> dict[str, Any]:
         return {"number": self.labeller.code(), "stored": self.labels is not None}
@@ -207,6 +236,7 @@ class NumberBlocks:
             own = self.labeller.own(block)
         else:
             own = self._labels[roi]
+            own = number_by_first_voxel(own) if self.renumber else own
         if own.size and int(self._results.read(index, "check")["check"]) != check_of(own):
             raise LabelError(
                 f"block {index} ({block.write_roi}) has other labels now than those that were merged. "
@@ -218,4 +248,6 @@ class NumberBlocks:
                 )
             )
         numbers = lookup(self._merged["offsets"], self._merged["table"], index, target.dtype)
-        target[roi] = numbers[own] if own.size else 0
+        _write(
+            target, block.write_roi, np.take(numbers, own, mode="clip")
+        )  # no own label is beyond the table

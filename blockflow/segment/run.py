@@ -10,8 +10,10 @@ from funlib.geometry import Coordinate, Roi
 from blockflow.blockwise import default_run_dir, task_of
 from blockflow.compute import create_compute_context
 from blockflow.errors import TaskError
+from blockflow.segment.function_file import load_function_file
 from blockflow.segment.segmentation import Segmentation, segmentation_tasks
-from blockflow.storage import planned_arrays
+from blockflow.segment.worker_labels import Worker
+from blockflow.storage import LocalArrayIdentifier, planned_arrays
 from blockflow.tasks import BlockwiseTask, described_outputs, find_worker_file, in_order, prepare
 from blockflow.utility.words import choices
 
@@ -64,7 +66,8 @@ def segment_blockwise(
     segment_function_file : str or Path
         A file with `segment_function(input_array, block, **parameters)`, which returns labels (whole numbers, 0 is
         background) for all of `block.read_roi`; or the name of a bundled one (`connected_components`). It may
-        define `default_parameters`, `check_function` and `init_callback_fn`.
+        define `default_parameters`, `check_function` and `init_callback_fn`. One with `spawn_worker` in place of
+        `segment_function` runs as the first of the tasks, as it is: it writes labels to the output that it is given.
     context : Coordinate
         What a block reads around what it writes, on each side, in lattice units; the total ROI is grown by it.
     total_roi : Roi
@@ -74,7 +77,8 @@ def segment_blockwise(
         or `read_roi` where that is larger.
     num_workers, max_retries, timeout, upstream_tasks
         As in `run_blockwise`.
-    **kwargs
+    *args, **kwargs
+        For `spawn_worker`, if the file has that; but these names are for all files.
         `input` and `output` (or DaCapo's `input_array_identifier` and `output_array_identifier`), paths of arrays. The
         output is created, as uint64 or what `dtype` says, with `chunks`, `shards` and `compressor`; the output of
         `output_array_identifier` is an array that is there.
@@ -97,15 +101,16 @@ def segment_blockwise(
     from blockflow.execution.driver import run_prepared
     from blockflow.execution.progress import progress_for
 
-    if args:
+    path = find_worker_file(segment_function_file)
+    is_worker = load_function_file(path).is_worker
+    if args and not is_worker:
         raise TaskError(
             f"segment_blockwise: {len(args)} arguments too many; segment_function takes its own by `parameters`"
         )
-    if unknown := sorted(set(kwargs) - {*_OPTIONS, *_OTHERS}):
+    if not is_worker and (unknown := sorted(set(kwargs) - {*_OPTIONS, *_OTHERS})):
         raise TaskError(
             f"segment_blockwise: there is no argument {unknown[0]!r}; {choices(unknown[0], [*_OPTIONS, *_OTHERS])}"
         )
-    path = find_worker_file(segment_function_file)
     name = kwargs.get("name") or path.stem
     source, _ = _array(kwargs, "input")
     target, exists = _array(kwargs, "output")
@@ -131,6 +136,7 @@ def segment_blockwise(
                 max_retries=max_retries,
                 timeout=timeout,
                 upstream=upstream,
+                worker=_worker(args, kwargs) if is_worker else None,
                 **{key: kwargs[key] for key in _OPTIONS if key in kwargs and kwargs[key] is not None},
             )
         )
@@ -142,6 +148,26 @@ def segment_blockwise(
         progress=progress_for(),
     )
     return outcome.complete
+
+
+def _worker(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Worker:
+    """How a worker file is called: with all that is no option of the segmentation."""
+    mine = {*_OPTIONS, "compute_context", "name", "run_dir"} - {"parameters"}
+    its_input, its_output = (
+        next(key for key in (kind, f"{kind}_array_identifier") if kwargs.get(key) is not None)
+        for kind in ("input", "output")
+    )
+    return Worker(
+        its_input,
+        its_output,
+        args,
+        {key: value for key, value in kwargs.items() if key not in mine and value is not None},
+        _identifier if isinstance(kwargs[its_output], LocalArrayIdentifier) else None,
+    )
+
+
+def _identifier(path: str) -> LocalArrayIdentifier:
+    return LocalArrayIdentifier(Path(path).parent, Path(path).name)
 
 
 def _array(kwargs: dict[str, Any], kind: str) -> tuple[str, bool]:

@@ -20,6 +20,7 @@ from blockflow.segment.programs import (
     SegmentBlocks,
     spatial_axes,
 )
+from blockflow.segment.worker_labels import Worker, worker_task
 from blockflow.storage import Array, ArraySpec, Lattice, ResultsSpec, open_array, open_results, spec_like
 from blockflow.tasks import BlockGrid, BlockwiseTask, Check
 
@@ -44,8 +45,8 @@ class Segmentation:
         What one block reads and writes, as templates, in lattice units.
     total_roi : Roi, optional
         What is read in all, context included; by default what the output covers, grown by the context.
-    fit : str
-        As in `BlockGrid`.
+    fit : str, optional
+        As in `BlockGrid`; by default `shrink`, or what a worker file says.
     parameters : mapping, optional
         Of the function.
     stitch : Stitch, str or mapping, optional
@@ -61,6 +62,8 @@ class Segmentation:
         As in `ArraySpec`; chunks are by default those of the input where they divide the blocks.
     check_function, init_callback_fn
         Of the first task; by default those of the file.
+    worker : Worker, optional
+        How a file with `spawn_worker` is called; by default with `input`, `output` and the parameters.
     num_workers, max_retries, timeout, upstream, lattice
         As in `BlockwiseTask`.
     """
@@ -73,7 +76,7 @@ class Segmentation:
     read_roi: Roi
     write_roi: Roi
     total_roi: Roi | None = None
-    fit: str = "shrink"
+    fit: str | None = None
     parameters: Mapping[str, Any] | None = None
     stitch: Stitch | str | Mapping[str, Any] | None = None
     recompute: bool | None = None
@@ -84,6 +87,7 @@ class Segmentation:
     compressor: str = "zstd"
     check_function: Check | tuple[Check, Check] | None = None
     init_callback_fn: Any = None
+    worker: Worker | None = None
     num_workers: int = 1
     max_retries: int = 2
     timeout: float | None = None
@@ -107,7 +111,7 @@ def segmentation_tasks(wanted: Segmentation) -> list[BlockwiseTask]:
         raise TaskError(
             f"{wanted.name}: labels are uint32 or uint64; {target.path} is to hold {target.dtype}"
         )
-    grid = _grid(wanted, target)
+    grid = _grid(wanted, target, file)
     axes = spatial_axes(target)
     parameters = file.parameters(wanted.parameters)
     stitch = file.stitch(wanted.stitch, parameters, len(axes))
@@ -115,7 +119,12 @@ def segmentation_tasks(wanted: Segmentation) -> list[BlockwiseTask]:
     if stitch.rule != "none":
         stitch.rank(len(axes))
     recompute = file.recompute if wanted.recompute is None else wanted.recompute
-    labels = None if recompute else _labels_spec(wanted, target)
+    if file.is_worker and (recompute or stitch.rule == "overlap"):
+        raise TaskError(
+            f"{wanted.name}: {file.path} is a worker file, which writes what is in its write ROI: recompute and stitch "
+            "'overlap' need a file with segment_function"
+        )
+    labels = None if recompute else _labels_spec(wanted, target, np.uint64 if file.is_worker else np.uint32)
     stored = None if labels is None else labels.path
     blocks, merged = str(wanted.work_dir / "blocks"), str(wanted.work_dir / "merged")
     labeller = BlockLabeller(str(file.path), parameters, wanted.input, wanted.output, stitch, context)
@@ -123,13 +132,14 @@ def segmentation_tasks(wanted: Segmentation) -> list[BlockwiseTask]:
     common: dict[str, Any] = {"max_retries": wanted.max_retries, "timeout": wanted.timeout}
     common |= {"lattice": wanted.lattice, "read_write_conflict": False}
     rois = {"total_roi": grid.total_roi, "read_roi": grid.read_roi, "write_roi": grid.write_roi}
+    given = wanted.check_function or file.check_function
     segment = BlockwiseTask(
         name=f"{wanted.name}-segment",
         **rois,
         **common,
         fit=grid.fit,
         process_function=SegmentBlocks(labeller, blocks, stored),
-        check_function=_checks(wanted.check_function or file.check_function, blocks),
+        check_function=None if given is None else _checks(given, blocks),
         init_callback_fn=wanted.init_callback_fn or file.init_callback_fn,
         num_workers=wanted.num_workers,
         upstream=wanted.upstream,
@@ -139,6 +149,9 @@ def segmentation_tasks(wanted: Segmentation) -> list[BlockwiseTask]:
             **({} if labels is None else {"labels": labels}),
         },
     )
+    if file.is_worker and labels is not None:
+        worker = wanted.worker or Worker("input", "output", (), {"input": wanted.input, **parameters})
+        segment = worker_task(segment, file.path, worker, labels.path, blocks, given)
     merge = BlockwiseTask(
         name=f"{wanted.name}-merge",
         total_roi=grid.covered,
@@ -162,7 +175,7 @@ def segmentation_tasks(wanted: Segmentation) -> list[BlockwiseTask]:
         **rois,
         **common,
         fit=grid.fit,
-        process_function=NumberBlocks(labeller, blocks, merged, stored),
+        process_function=NumberBlocks(labeller, blocks, merged, stored, renumber=file.is_worker),
         num_workers=wanted.num_workers,
         upstream=(segment, merge, *(wanted.upstream if stored is None else ())),
         inputs={"blocks": blocks, "merged": merged, "labels": wanted.input if stored is None else stored},
@@ -193,23 +206,23 @@ def _output_spec(wanted: Segmentation, file: SegmentFunctionFile, source: Array)
     return replace(spec, chunks=tuple(chunks))
 
 
-def _labels_spec(wanted: Segmentation, target: Array) -> ArraySpec:
+def _labels_spec(wanted: Segmentation, target: Array, dtype: Any) -> ArraySpec:
     """The array for the blocks' own labels: cut up like the output, and named by what it is like."""
     spec = spec_like(
-        target, "", dtype=np.uint32, chunks=target.chunks, shards=getattr(target.data, "shards", None)
+        target, "", dtype=dtype, chunks=target.chunks, shards=getattr(target.data, "shards", None)
     )
     content = json.dumps(spec.describe(), sort_keys=True, default=str)
     name = f"labels-{hashlib.sha256(content.encode()).hexdigest()[:10]}.zarr"
     return replace(spec, path=str(wanted.work_dir / name))
 
 
-def _grid(wanted: Segmentation, target: Array) -> BlockGrid:
+def _grid(wanted: Segmentation, target: Array, file: SegmentFunctionFile) -> BlockGrid:
     margin = (
         wanted.write_roi.begin - wanted.read_roi.begin,
         wanted.read_roi.end - wanted.write_roi.end,
     )
     total = wanted.total_roi if wanted.total_roi is not None else target.roi.grow(*margin)
-    return BlockGrid(total, wanted.read_roi, wanted.write_roi, wanted.fit)
+    return BlockGrid(total, wanted.read_roi, wanted.write_roi, wanted.fit or file.fit)
 
 
 def _context(wanted: Segmentation, stitch: Stitch, grid: BlockGrid, target: Array) -> tuple[int, ...]:
@@ -240,8 +253,6 @@ class _IsLeft:
         return results.index_of(block.write_roi.begin) in results and bool(self.check(block))
 
 
-def _checks(given: Any, results: str) -> Any:
-    if given is None:
-        return None
+def _checks(given: Any, results: str) -> tuple[Check, Check]:
     before, after = given if isinstance(given, tuple) and len(given) == 2 else (given, given)
     return _IsLeft(results, before), after

@@ -26,6 +26,7 @@ MOST_CONNECTIONS = 64
 _SILENCE = 60
 
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
+_ALL_ADDRESSES = ("0.0.0.0", "::")  # noqa: S104 (compared with, not listened at)
 
 
 def is_loopback(host: str) -> bool:
@@ -74,12 +75,12 @@ class SiteServer(ThreadingHTTPServer):
     @property
     def url(self) -> str:
         """Where it is, token included."""
-        host = (
-            f"[{self.server_address[0]!s}]"
-            if self.address_family == socket.AF_INET6
-            else self.server_address[0]
-        )
-        return f"http://{host!s}:{self.server_port}" + (f"/{self.token}" if self.token else "")
+        host = str(self.server_address[0])
+        if host in _ALL_ADDRESSES:
+            host = socket.gethostname()
+        elif self.address_family == socket.AF_INET6:
+            host = f"[{host}]"
+        return f"http://{host}:{self.server_port}" + (f"/{self.token}" if self.token else "")
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Answer in a thread of its own, if there is a place left."""
@@ -153,7 +154,7 @@ class _Handler(BaseHTTPRequestHandler):
             return self.server.site.answer(path, base)
         except RoiError as error:
             raise Refusal(400, str(error)) from error
-        except (Refusal, OSError):
+        except Refusal:
             raise
         except Exception as error:
             logger.warning("%s could not be answered", path, exc_info=True)

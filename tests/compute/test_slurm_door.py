@@ -89,7 +89,8 @@ import os, socket, sys
 host, _, port = os.environ["BLOCKFLOW_DOOR"].rpartition(":")
 with socket.create_connection((host, int(port))) as connection:
     connection.sendall(b"through the door")
-    print(connection.recv(100).decode(), os.environ["BLOCKFLOW_MEMORY"], os.environ["BLOCKFLOW_JOB"], flush=True)
+    seen = [os.environ[f"BLOCKFLOW_{name}"] for name in ("MEMORY", "JOB", "ENDS_AT")]
+    print(connection.recv(100).decode(), *seen, flush=True)
 sys.stdin.read()
 """
 
@@ -102,7 +103,7 @@ def order(tmp_path, program=_ECHO):
         "log": str(tmp_path / "log"),
         "memory": 5,
         "engine": True,
-        "seconds": None,
+        "ends_at": 7.0,
     }
 
 
@@ -124,7 +125,7 @@ def test_an_element_is_told_its_worker_and_leads_it_to_the_engine(tmp_path, open
         assert (about["job"], about["restarts"]) == ("7_3", 0)
         while not (tmp_path / "log").exists() or "\n" not in (tmp_path / "log").read_text():
             assert started.poll() is None, started.communicate()
-        assert (tmp_path / "log").read_text() == "through the door 5 7_3\n"
+        assert (tmp_path / "log").read_text() == "through the door 5 7_3 7\n"
         host.guest.say("kill")
         while "exit" not in (message := host.next("hear")):
             pass

@@ -209,7 +209,11 @@ def test_configs_of_pages_run(reader, page):
     """Every config on a page runs to its end."""
     shutil.copy(ROOT / "configs" / "edge_model.py", reader.folder)
     reader("python", "create_array.py")
-    configs = [text for text in code_of(page, "yaml") if "tasks:" in text or "segmentations:" in text]
+    configs = [
+        text
+        for text in code_of(page, "yaml")
+        if re.search(r"^(tasks|segmentations|outputs):", text, re.MULTILINE)
+    ]
     assert configs
     for number, text in enumerate(configs):
         (reader.folder / f"page{number}.yaml").write_text(text)

@@ -86,7 +86,9 @@ def test_the_whole_has_the_numbers_of_cc3d(case, multi_label):
         connected_components(image, connectivity, multi_label=multi_label), expected
     )
     for order in ("F", "C"):
-        found = connected_components(np.asarray(image != 0, order=order), connectivity)
+        foreground = np.asarray(image != 0, order=order)
+        foreground.flags.writeable = False
+        found = connected_components(foreground, connectivity)
         np.testing.assert_array_equal(found, whole(native, connectivity, multi_label=False))
         assert (found.dtype, found.flags.c_contiguous) == (np.uint32, True)
 

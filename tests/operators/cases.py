@@ -1,6 +1,7 @@
 """How each operator is tried: parameters and inputs for a shape and a dtype, and what numpy or scipy make of them."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -722,6 +723,32 @@ def percentile(name, random, shape, dtype):
             {"Input": image},
             lambda image, p=percent, n=numbers: np.atleast_1d(np.percentile(n, p)),
             1e-15,
+        )
+
+
+@case("ConnectedComponents", dtypes=["bool", "uint8", "int32", "uint64", "float32"])
+def components(name, random, shape, dtype):
+    import cc3d
+
+    shape = shape if len(shape) in (2, 3) else (7, 31)
+    image = array(random, shape, dtype) * (random.random(shape) < 0.5)
+    image = image.astype(dtype)
+    for connectivity in (None, 4 if len(shape) == 2 else 6):
+        reference = partial(
+            cc3d.connected_components, connectivity=connectivity or (8 if len(shape) == 2 else 26)
+        )
+        params = {} if connectivity is None else {"connectivity": connectivity}
+        yield (
+            params,
+            {"Input": image},
+            lambda image, reference=reference: reference((image != 0).view(np.uint8)),
+        )
+    if image.dtype.kind in "iu":
+        small = (image % 3).astype(dtype)
+        yield (
+            {"multi_label": True},
+            {"Input": small},
+            partial(cc3d.connected_components, connectivity=8 if len(shape) == 2 else 26),
         )
 
 

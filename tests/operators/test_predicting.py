@@ -167,3 +167,15 @@ def test_a_result_of_another_shape_is_refused(folder, image):
     missing = slots(OpPredict(), model="nowhere.onnx", Input=image)
     with pytest.raises(SlotNotReadyError, match="there is no such file"):
         missing.Output[:]
+
+
+def test_a_changed_model_is_another_recipe_and_is_loaded_anew(folder, image):
+    """The file's hash is among the parameters, and an edited file is what is used next."""
+    file = folder / "models.py"
+    op = predict(folder, "blurred", context=1, Input=image)
+    before = op.digest.value
+    assert len(before) == 32
+    file.write_text(MODULE + "\ndef blurred(image):\n    return image + 5.0\n")
+    again = predict(folder, "blurred", context=1, Input=image)
+    assert again.digest.value != before
+    np.testing.assert_array_equal(again.Output[:].wait(), image + np.float32(5))

@@ -64,6 +64,21 @@ def test_a_valid_fit_covers_whole_blocks_alone(make, segment, random_image):
     assert not found.any()
 
 
+@pytest.mark.parametrize("recompute", [False, True])
+def test_blocks_beside_the_array_write_nothing(make, random_image, recompute):
+    """With fit 'overhang' a total ROI may go on far behind the array; labels are those of the whole array."""
+    image = random_image(12, 10, 11)
+    roi = make(image, voxel_size=[1, 1, 1], offset=[0, 0, 0])
+    block = Roi((0, 0, 0), (5, 5, 5))
+    assert blockflow.segment_blockwise(
+        "connected_components", (1, 0, 1), roi.grow((0, 0, 0), (14, 0, 9)), block, block, 1, 0,
+        input="image.zarr", output="out.zarr", run_dir="run", compute_context="serial", fit="overhang",
+        parameters={"connectivity": 18}, recompute=recompute,
+    )  # fmt: skip
+    expected = cc3d.connected_components((image > 0).view("u1"), connectivity=18)
+    np.testing.assert_array_equal(zarr.open_array("out.zarr", mode="r")[...], expected)
+
+
 @settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     block=st.tuples(st.integers(3, 12), st.integers(3, 12), st.integers(3, 12)),
@@ -275,3 +290,94 @@ def test_too_many_labels_for_the_type_are_refused():
     assert merge(np.uint16)["table"].max() == 300
     with pytest.raises(LabelError, match="there are 300 labels, and uint8 numbers at most 255"):
         merge(np.uint8)
+
+
+WORKER_FILE = """
+import daisy
+import numpy as np
+from scipy import ndimage
+from blockflow.storage import open_from_identifier
+
+fit = "shrink"
+read_write_conflict = False
+
+def spawn_worker(first, input_array_identifier, output_array_identifier, background=0):
+    def io_loop():
+        source = open_from_identifier(input_array_identifier, mode="r")
+        target = open_from_identifier(output_array_identifier)
+        client = daisy.Client()
+        while True:
+            with client.acquire_block() as block:
+                if block is None:
+                    return
+                data = source[block.read_roi]
+                labels = np.zeros(data.shape, np.uint64)
+                count = first + 10**12 * block.block_id[1]
+                for value in np.unique(data[data != background]):
+                    found, number = ndimage.label(data == value, np.ones((3,) * data.ndim))
+                    labels[found > 0] = found[found > 0].astype(np.uint64) + np.uint64(count)
+                    count += number
+                target[block.write_roi] = labels
+    return io_loop
+"""
+
+
+@pytest.mark.parametrize("context", ["serial", "local"])
+def test_a_worker_file_runs_as_the_first_task(make, context):
+    """A file with spawn_worker labels blocks with any ids, by DaCapo's loop and arguments; what touches becomes one."""
+    Path("worker.py").write_text(WORKER_FILE)
+    image = (objects() % 1000 % 5 > 2).astype(np.uint8)
+    roi = make(image, "data.zarr/raw", voxel_size=[2, 2], offset=[0, 0])
+    zarr.create_array(
+        "data.zarr/labels", shape=image.shape, dtype="uint64", chunks=(30, 55),
+        attributes={"voxel_size": [2, 2], "offset": [0, 0]},
+    )  # fmt: skip
+    block = Roi((0, 0), (60, 110))
+
+    def run():
+        return blockflow.segment_blockwise(
+            "worker.py",
+            (0, 0),
+            roi,
+            block,
+            block,
+            2,
+            0,
+            None,
+            None,
+            7,
+            input_array_identifier=LocalArrayIdentifier(Path("data.zarr"), "raw"),
+            output_array_identifier=LocalArrayIdentifier(Path("data.zarr"), "labels"),
+            stitch={"rule": "touching", "connectivity": 8},
+            run_dir="run",
+            compute_context=context,
+        )
+
+    assert run()
+    expected = cc3d.connected_components(image, connectivity=8)
+    np.testing.assert_array_equal(zarr.open_array("data.zarr/labels", mode="r")[...], expected)
+    assert run()
+    results = json.loads(Path("run/run.json").read_text())["results"]
+    assert {name: one["done"] for name, one in results.items()} == {
+        "worker-segment": 0,
+        "worker-merge": 0,
+        "worker-number": 0,
+    }
+
+
+def test_a_worker_file_cannot_compare_contexts(make, segment):
+    """A worker file writes no more than its write ROI, so `overlap` and `recompute` are refused."""
+    Path("worker.py").write_text("def spawn_worker(**kwargs):\n    return lambda: None\n")
+    make(np.zeros((8, 8), np.uint8))
+    for more in ({"stitch": "overlap"}, {"recompute": True}):
+        with pytest.raises(TaskError, match="is a worker file, which writes what is in its write ROI"):
+            segment("worker.py", (4, 4), (1, 1), **more)
+
+
+def test_a_bundled_worker_file_is_a_first_task(make, segment):
+    """A worker file that declares its own output, with its checks, is used as it is: a mask becomes labels."""
+    image = (objects() > 40).astype(np.uint8)
+    make(image, chunks=(30, 55))
+    found = segment("threshold", (30, 55), threshold=0)
+    np.testing.assert_array_equal(found > 0, image > 0)
+    assert found.max() == 1

@@ -13,8 +13,11 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 import zarr
+from fsspec.implementations.http import HTTPFileSystem
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from zarr.core.sync import sync
+from zarr.storage import FsspecStore
 
 from blockflow.graph import Operator, OutputSlot
 from blockflow.storage import ArraySpec, VolumeMetadata, open_array
@@ -37,7 +40,7 @@ class OpNumbers(Operator):
 
     def __init__(self, shape=SHAPE, dtype=np.float32):
         super().__init__()
-        self.shape, self.dtype, self.asked, self.failing = shape, dtype, [], False
+        self.shape, self.dtype, self.asked, self.failing = shape, dtype, [], None
 
     def setupOutputs(self):
         self.Output.meta.shape, self.Output.meta.dtype = self.shape, self.dtype
@@ -45,7 +48,7 @@ class OpNumbers(Operator):
 
     def execute(self, slot, subindex, roi, result):
         if self.failing:
-            raise ZeroDivisionError("as told")
+            raise self.failing
         self.asked.append((tuple(roi.start), tuple(roi.stop)))
         result[...] = numbers(self.shape, self.dtype)[roi.toSlice()]
 
@@ -93,6 +96,16 @@ def ask(server, path, method="GET", **headers):
         connection.close()
 
 
+@contextmanager
+def over_http(url):
+    """The zarr array at a URL, as `zarr.open` gives it, with connections that are closed in the end."""
+    files = HTTPFileSystem(asynchronous=True, skip_instance_cache=True)
+    try:
+        yield zarr.open(FsspecStore(files, read_only=True, path=url), mode="r")
+    finally:
+        sync(files._session.close())
+
+
 def remote(server, name="numbers"):
     status, body, _ = ask(server, f"/{name}/restful.json")
     assert status == 200
@@ -100,20 +113,27 @@ def remote(server, name="numbers"):
     return RESTfulVolume(preparsedDescription=description, downloads=Downloads(retries=0))
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning:aiohttp")
 def test_zarr_reads_it(server, op):
     """zarr opens the group and its level over HTTP, with its place in the world, and reads only what it asks for."""
-    group = zarr.open_group(f"{server.url}/numbers", mode="r")
-    assert group.attrs["ome"]["multiscales"][0]["datasets"][0]["path"] == "0"
-    array = zarr.open_array(f"{server.url}/numbers/0", mode="r")
-    assert (array.shape, array.dtype, array.chunks) == (SHAPE, np.float32, (8, 8, 8))
-    assert array.metadata.dimension_names == ("z", "y", "x")
-    assert op.asked == []
-    np.testing.assert_array_equal(array[3:5, 4:6, 5:7], numbers()[3:5, 4:6, 5:7])
-    assert op.asked == [((0, 0, 0), (8, 8, 8))]
-    np.testing.assert_array_equal(array[...], numbers())
-    assert len(op.asked) == len(set(op.asked)) == 3 * 4 * 3
-    assert VolumeMetadata.parse(array.attrs.asdict(), 3, "") == METADATA
+    with over_http(f"{server.url}/numbers") as group:
+        assert group.attrs["ome"]["multiscales"][0]["datasets"][0]["path"] == "0"
+        array = group["0"]
+        assert (array.shape, array.dtype, array.chunks) == (SHAPE, np.float32, (8, 8, 8))
+        assert array.metadata.dimension_names == ("z", "y", "x")
+        assert op.asked == []
+        np.testing.assert_array_equal(array[3:5, 4:6, 5:7], numbers()[3:5, 4:6, 5:7])
+        assert op.asked == [((0, 0, 0), (8, 8, 8))]
+        np.testing.assert_array_equal(array[...], numbers())
+        assert len(op.asked) == len(set(op.asked)) == 3 * 4 * 3
+        assert VolumeMetadata.parse(array.attrs.asdict(), 3, "") == METADATA
+
+
+def test_zarr_opens_the_address(server):
+    """`zarr.open` takes the address as it is printed."""
+    code = "import sys, zarr; print(float(zarr.open(sys.argv[1], mode='r')[20, 29, 16]))"
+    command = [sys.executable, "-c", code, f"{server.url}/numbers/0"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.stdout.strip() == str(float(numbers()[20, 29, 16])), done.stderr
 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -140,9 +160,8 @@ def test_stored_arrays_of_all_kinds(tmp_path, dtype, axes):
     array = open_array(tmp_path / "a", "r+")
     array.data[...] = numbers(shape, dtype)
     with serving(volume_of_array("a", array)) as server:
-        np.testing.assert_array_equal(
-            zarr.open_array(f"{server.url}/a/0", mode="r")[...], numbers(shape, dtype)
-        )
+        with over_http(f"{server.url}/a/0") as served:
+            np.testing.assert_array_equal(served[...], numbers(shape, dtype))
         read = remote(server, "a").read(((0,) * len(shape), shape))
         np.testing.assert_array_equal(read, numbers(shape, dtype))
 
@@ -195,12 +214,13 @@ def test_a_region_that_is_too_large_is_refused(op):
         assert len(op.asked) == asked
 
 
-def test_a_failing_operator_fails_its_request_alone(server, op):
+@pytest.mark.parametrize("error", [ZeroDivisionError("as told"), FileNotFoundError("as told")])
+def test_a_failing_operator_fails_its_request_alone(server, op, error):
     """What an operator raises is told, is not kept, and the server answers on."""
-    op.failing = True
+    op.failing = error
     status, body, _ = ask(server, "/numbers/0/c/0/0/0")
-    assert (status, body) == (500, b"ZeroDivisionError: as told\n")
-    op.failing = False
+    assert (status, body.decode()) == (500, f"{type(error).__name__}: as told\n")
+    op.failing = None
     assert ask(server, "/numbers/0/c/0/0/0")[0] == 200
 
 
@@ -269,9 +289,12 @@ def test_a_token_opens_the_door(op):
             ("/secret/numbers/zarr.json", {"Host": "my.cluster"}, 200),
         ]:
             assert ask(server, path, **headers)[0] == expected
-        np.testing.assert_array_equal(zarr.open_array(f"{server.url}/numbers/0", mode="r")[:3], numbers()[:3])
+        with over_http(f"{server.url}/numbers/0") as served:
+            np.testing.assert_array_equal(served[:3], numbers()[:3])
         body = ask(server, "/secret/numbers/restful.json", Host="my.cluster:7")[1]
         assert json.loads(body)["url_format"].startswith("http://my.cluster:7/secret/numbers/region/")
+    with serving(volume, token="secret", host="0.0.0.0") as server:
+        assert server.url == f"http://{socket.gethostname()}:{server.server_port}/secret"
     with pytest.raises(ValueError, match="give a token"):
         SiteServer(Site([volume], ByteCache(1, 1), 1), host="0.0.0.0")
 
@@ -332,8 +355,8 @@ def test_the_command(tmp_path, arguments, names):
         url = process.stdout.readline().strip()
         assert re.fullmatch(r"http://127\.0\.0\.1:\d+/", url)
         for name in names:
-            array = zarr.open_array(f"{url}{name}/0", mode="r")
-            assert (array[...] == (7 if name == "raw" else 12)).all()
+            with over_http(f"{url}{name}/0") as array:
+                assert (array[...] == (7 if name == "raw" else 12)).all()
         assert not (tmp_path / "more.zarr").exists()
         process.send_signal(signal.SIGINT)
         out, errors = process.communicate(timeout=60)

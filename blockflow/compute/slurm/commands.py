@@ -14,6 +14,7 @@ from blockflow.compute.slurm.decisions import (
     Element,
     parse_down_nodes,
     parse_squeue,
+    parse_time_left,
 )
 from blockflow.errors import ComputeError
 
@@ -80,6 +81,10 @@ class Commands:
         lines = self._run(["squeue", "--me", "-h", "-o", "%A|%j|%k"]).splitlines()
         parts = (line.strip().split("|", 2) for line in lines if line.count("|") >= 2)
         return {job: (name, "" if comment == "(null)" else comment) for job, name, comment in parts}
+
+    def seconds_left(self, job: str) -> int | None:
+        """How long a job may still run; `None`: for ever."""
+        return parse_time_left(self._run(["squeue", "-h", f"--jobs={job}", "-o", "%L"]))
 
     def cancel(self, name: str, elements: Sequence[str] = (), *, pending_only: bool = False) -> None:
         """End these elements of the jobs of this name, or all of them."""

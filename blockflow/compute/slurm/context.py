@@ -1,12 +1,13 @@
 """The contexts `slurm` and `srun`."""
 
 import contextlib
+import os
 import shlex
 import socket
 import tempfile
 import time
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -81,13 +82,12 @@ class _ClusterContext(ComputeContext):
             token = new_token(folder / "token")
             scheduler, address = self._prepare(self._workers, folder)
             memory = self._memory_of(self._workers)
-            seconds = None if self.options.time is None else parse_time(self.options.time)
             self._crew = Crew(
                 scheduler,
                 folder,
                 memory,
                 self._cap(memory),
-                seconds,
+                self._clock_of_workers(),
                 leads_on=self._workers.engine is not None,
             )
             self._door = Door(address, token, self._workers.engine, self._crew)
@@ -97,6 +97,10 @@ class _ClusterContext(ComputeContext):
     @abstractmethod
     def _prepare(self, workers: WorkersOf, folder: Path) -> tuple[Scheduler, str]:
         """What starts the elements, and the address at which they reach this machine."""
+
+    @abstractmethod
+    def _clock_of_workers(self) -> Callable[[], float | None]:
+        """What says when a worker that begins now will be ended, in seconds since the epoch."""
 
     def close(self) -> None:
         if self._crew is None or self._door is None:
@@ -120,7 +124,7 @@ class _ClusterContext(ComputeContext):
         if workers.memory is None:
             raise ConfigError(
                 f"task {workers.task}: compute.memory is 'auto', but nobody knows what the workers of this task hold: "
-                "a worker file can do anything. Give an amount, as in memory: 4 GB"
+                "a worker file can do anything. Give an amount, as in memory: 4 GB, here or for the task"
             )
         return usable_memory(workers.memory)
 
@@ -152,6 +156,12 @@ class SlurmContext(_ClusterContext):
         setup = Commands(folder / "commands.log").setup()
         address = self.options.host or _address_towards(setup.controller)
         return Arrays(self.options, workers, folder, setup), address
+
+    def _clock_of_workers(self) -> Callable[[], float | None]:
+        if self.options.time is None:
+            return lambda: None
+        seconds = parse_time(self.options.time)
+        return lambda: time.time() + seconds
 
     def end_leftovers(self, run: Path) -> str | None:
         commands = Commands()
@@ -188,10 +198,23 @@ class SrunContext(_ClusterContext):
 
     name: ClassVar[str] = "srun"
 
+    def of_task(self, workers: WorkersOf) -> _ClusterContext:
+        if "SLURM_JOB_ID" not in os.environ:
+            raise ConfigError(
+                "the context 'srun' starts workers inside an allocation, and this process is in none: run blockflow "
+                "within salloc or sbatch, or use the context 'slurm'"
+            )
+        return super().of_task(workers)
+
     def _prepare(self, workers: WorkersOf, folder: Path) -> tuple[Scheduler, str]:
         setup = Commands(folder / "commands.log").setup()
         address = self.options.host or _address_towards(setup.controller)
         return Steps(self.options, workers, folder), address
+
+    def _clock_of_workers(self) -> Callable[[], float | None]:
+        left = Commands().seconds_left(os.environ["SLURM_JOB_ID"])
+        end = None if left is None else time.time() + left
+        return lambda: end
 
     def describe(self, workers: WorkersOf) -> str:
         command = Steps(self.options, workers, workers.folder).command(

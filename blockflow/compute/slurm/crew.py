@@ -78,8 +78,8 @@ class Crew:
         Bytes that a worker is given at first.
     cap : int
         The most that one is ever given.
-    seconds : int, optional
-        How long an element may run, if that is known.
+    ends_at : callable
+        When a worker that begins now will be ended, in seconds since the epoch; `None`: nobody knows.
     leads_on : bool
         Whether there is an engine that the workers must get through to.
     clock : callable
@@ -92,7 +92,7 @@ class Crew:
         folder: Path,
         memory: int | None,
         cap: int,
-        seconds: int | None = None,
+        ends_at: Callable[[], float | None] = lambda: None,
         *,
         leads_on: bool = True,
         clock: Callable[[], float] = time.monotonic,
@@ -101,7 +101,7 @@ class Crew:
         self._folder = folder
         self.memory = self._first_memory = memory
         self._cap = cap
-        self._seconds = seconds
+        self._ends_at = ends_at
         self._leads_on = leads_on
         self._clock = clock
         self._changed = threading.Condition()
@@ -204,7 +204,7 @@ class Crew:
                 "log": str(worker.order.log),
                 "memory": worker.memory,
                 "engine": self._leads_on,
-                "seconds": self._seconds,
+                "ends_at": self._ends_at(),
             }
 
     def hear(self, guest: Guest, message: dict[str, Any]) -> None:
@@ -392,6 +392,11 @@ class Crew:
             return
         if end[1] is not None:
             worker.said = f"job {worker.element} on {worker.host}: {_words(state or 'no answer')}"
+        elif worker.reported is None:
+            worker.said = (
+                f"job {worker.element} on {worker.host} ended as {_words(state or 'unknown')} without a word; what it "
+                f"printed is in {self._folder}"
+            )
         if end[1] == "node_failure" and worker.host is not None:
             self._blame(worker.host)
             if known is not None and not is_final(known.state):

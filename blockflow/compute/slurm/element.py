@@ -151,13 +151,6 @@ def _is_own(port: int, to: int) -> bool:
     return False
 
 
-def _end_of_job(environment: Mapping[str, str], seconds: float | None) -> float | None:
-    """When this job will be ended: as Slurm says, or `seconds` from now, which is when it began."""
-    if "SLURM_JOB_END_TIME" in environment:
-        return float(environment["SLURM_JOB_END_TIME"])
-    return None if seconds is None else time.time() + seconds
-
-
 class _Worker:
     """The worker that this element was told to start."""
 
@@ -170,8 +163,9 @@ class _Worker:
             environment[DOOR] = tunnel.address
         if order["memory"] is not None:
             environment[MEMORY] = str(order["memory"])
-        if (ends_at := _end_of_job(os.environ, order["seconds"])) is not None:
-            environment[ENDS_AT] = f"{ends_at:.0f}"
+        # newer Slurms say it themselves
+        if (ends_at := os.environ.get("SLURM_JOB_END_TIME", order["ends_at"])) is not None:
+            environment[ENDS_AT] = f"{float(ends_at):.0f}"
         log = Path(order["log"])
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as output:

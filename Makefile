@@ -35,7 +35,7 @@ test: $(INSTALLED)
 	@echo "ruff"; $(BIN)/ruff check --quiet .
 	@$(BIN)/ruff format --check --quiet . || { echo "not formatted: run $(BIN)/ruff format"; exit 1; }
 	@echo "mypy --strict blockflow"; $(BIN)/mypy --no-error-summary
-	@echo "pytest"; $(BIN)/python -m pytest --quiet
+	@echo "pytest"; $(BIN)/python -m pytest --quiet -n 3 --dist loadfile  # most tests wait for processes
 
 bench: $(INSTALLED)
 	@for script in benchmarks/bench_*.py; do echo "$$script"; $(BIN)/python $$script || exit 1; done

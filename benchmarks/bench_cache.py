@@ -19,9 +19,9 @@ if __name__ == "__main__":
         "Warm reads of a cache",
         [
             (
-                "A volume of 256^3 voxels of uint8 in 64 blocks, all of them in memory. What is measured is a request of a "
-                "slot, from the slicing to the copied data: 8^3 voxels within one block, 8^3 across the corner of eight, "
-                "and all of it. The dict of blocks does the least that a cache can: find, note the use, copy."
+                "A volume of 256^3 voxels of uint8 in 64 blocks, all of them in memory. What is measured is a request "
+                "of a slot, from the slicing to the copied data: 8^3 voxels within one block, 8^3 across the corner "
+                "of eight, and all of it. The dict of blocks does the least that a cache can: find, note the use, copy."
             ),
             compare("warm reads", commands, runs),
             "Bound for 8^3 within a block: 100 us. The dict copies a large region in one thread, the cache too.",

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from blockflow.execution.client import blocks
     from blockflow.execution.graph_runs import plan, run
     from blockflow.operators.functions import neighbourhood, operator_from, pointwise
+    from blockflow.segment.run import segment_blockwise
 
 __all__ = [
     "DaCapoBlockwiseTask",
@@ -20,6 +21,7 @@ __all__ = [
     "pointwise",
     "run",
     "run_blockwise",
+    "segment_blockwise",
 ]
 __version__ = "0.1.0"
 
@@ -34,5 +36,6 @@ __getattr__ = lazy_names(
         "pointwise": "blockflow.operators.functions",
         "run": "blockflow.execution.graph_runs",
         "run_blockwise": "blockflow.blockwise",
+        "segment_blockwise": "blockflow.segment.run",
     },
 )

@@ -1,4 +1,4 @@
-"""DaCapo's names: `run_blockwise` and `DaCapoBlockwiseTask`, on blockflow's machinery.
+"""DaCapo's names, on blockflow's machinery: `run_blockwise` and `DaCapoBlockwiseTask`; and `segment_blockwise`.
 
 Source of the signatures: `dacapo.blockwise`.
 """
@@ -22,11 +22,14 @@ from blockflow.tasks import (
     load_worker_file,
     prepare,
 )
+from blockflow.utility.lazy import lazy_names
 
 if TYPE_CHECKING:
     import daisy
 
 __all__ = ["DaCapoBlockwiseTask", "run_blockwise"]
+
+__getattr__ = lazy_names(__name__, {"segment_blockwise": "blockflow.segment.run"})  # it stands below
 
 
 @dataclass(frozen=True)
@@ -122,7 +125,11 @@ def run_blockwise(
     outputs = sorted(prepared[-1].outputs.values())
     outcome = run_prepared(
         prepared,
-        Path(options.run_dir) if options.run_dir is not None else _default_run_dir(task, outputs),
+        Path(options.run_dir)
+        if options.run_dir is not None
+        else default_run_dir(
+            _stem(task), task.worker_file, task.name, outputs or [list(task.args), task.kwargs]
+        ),
         name=task.name,
         compute=create_compute_context(options.compute_context),
         progress=progress_for(),
@@ -240,11 +247,12 @@ def _task(
         num_workers=num_workers,
         max_retries=max_retries,
         timeout=timeout,
-        upstream=tuple(_upstream(task) for task in upstream_tasks or ()),
+        upstream=tuple(task_of(task) for task in upstream_tasks or ()),
     )
 
 
-def _upstream(task: Any) -> BlockwiseTask:
+def task_of(task: Any) -> BlockwiseTask:
+    """The description of a task that `upstream_tasks` names: one of ours, or a `daisy.Task` with a function."""
     if isinstance(task, BlockwiseTask):
         return task
     ours = getattr(task, "blockflow_task", None)
@@ -270,24 +278,27 @@ def _upstream(task: Any) -> BlockwiseTask:
         num_workers=task.max_workers,
         max_retries=task.max_retries,
         timeout=None if seconds is None or seconds == float("inf") else seconds,
-        upstream=tuple(_upstream(before) for before in getattr(task, "_v1_upstream_tasks", None) or ()),
+        upstream=tuple(task_of(before) for before in getattr(task, "_v1_upstream_tasks", None) or ()),
     )
+
+
+def _stem(task: BlockwiseTask) -> str:
+    return task.worker_file.stem if task.worker_file else task.name
 
 
 #: where runs are that were not given a run_dir
 _RUNS = Path("blockflow_runs")
 
 
-def _identity(task: BlockwiseTask, **more: Any) -> str:
-    stem = task.worker_file.stem if task.worker_file else task.name
-    return f"{stem}-{Recipe.of(file=str(task.worker_file), name=task.name, **more).hash[:10]}"
+def _identity(stem: str, file: Path | None, name: str, **more: Any) -> str:
+    return f"{stem}-{Recipe.of(file=str(file), name=name, **more).hash[:10]}"
 
 
-def _default_run_dir(task: BlockwiseTask, outputs: list[str]) -> Path:
-    """`blockflow_runs/STEM-HASH`, the same for the same worker file, name and outputs (or, unknown, arguments)."""
-    return _RUNS / _identity(task, outputs=outputs or [list(task.args), task.kwargs])
+def default_run_dir(stem: str, file: Path | None, name: str, outputs: Any) -> Path:
+    """`blockflow_runs/STEM-HASH`, the same for the same file, name and outputs."""
+    return _RUNS / _identity(stem, file, name, outputs=outputs)
 
 
 def _unknown_outputs(task: BlockwiseTask) -> Path:
     """The file that stands for all that this worker file may write, whatever its arguments are."""
-    return _RUNS / f"{_identity(task)}.last"
+    return _RUNS / f"{_identity(_stem(task), task.worker_file, task.name)}.last"

@@ -4,6 +4,7 @@ __all__ = [
     "BlockflowError",
     "ComputeError",
     "ConfigError",
+    "LabelError",
     "OperatorError",
     "PlanError",
     "RoiError",
@@ -40,6 +41,10 @@ class WorkerFileError(TaskError):
 
 class StorageError(BlockflowError, ValueError):
     """An array cannot be opened, created, read or written as asked."""
+
+
+class LabelError(BlockflowError, ValueError):
+    """Labels cannot be made or merged as asked."""
 
 
 class PlanError(BlockflowError, ValueError):

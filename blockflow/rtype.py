@@ -174,10 +174,14 @@ class SubRegion(Roi):
 
 
 class List(Roi):
-    """Items of a slot whose data is a list."""
+    """Items of a slot whose data is a list: those of `iterable`, or of `pslice`, a number or several."""
 
     def __init__(self, slot: HasMeta | None, iterable: Iterable[Any] = (), pslice: Any = None) -> None:
         super().__init__(slot)
+        if isinstance(pslice, int):
+            iterable = [pslice]
+        elif isinstance(pslice, (list, range)) or (isinstance(pslice, tuple) and _are_ints(pslice)):
+            iterable = pslice
         self.items = list(iterable)
         self.pslice = pslice
 
@@ -206,6 +210,10 @@ def _arguments(node: ast.expr, kind: str) -> list[ast.expr]:
     if not isinstance(node, ast.Call) or node.keywords or ast.unparse(node.func) != kind:
         raise ValueError(kind)
     return node.args
+
+
+def _are_ints(values: tuple[Any, ...]) -> bool:
+    return all(hasattr(value, "__index__") for value in values)
 
 
 def _without(values: Sequence[int], dim: int) -> list[int]:

@@ -1,5 +1,6 @@
 """What a slot carries: how memory for it is made, how a value describes itself, what a result must look like."""
 
+from operator import sub
 from typing import Any, Protocol
 
 import numpy as np
@@ -72,11 +73,11 @@ class ArrayLike(SlotType):
     """
 
     def allocateDestination(self, roi: Any) -> np.ndarray[Any, Any]:
-        shape = [stop - start for start, stop in zip(roi.start, roi.stop, strict=True)]
-        meta = self.slot.meta
-        if self.slot.allow_mask and meta.has_mask:
-            return np.ma.empty(shape, meta.dtype)
-        return np.empty(shape, meta.dtype)
+        slot = self.slot
+        shape = tuple(map(sub, roi.stop, roi.start))
+        if slot.allow_mask and slot.meta.has_mask:
+            return np.ma.empty(shape, slot.meta["dtype"])
+        return np.empty(shape, slot.meta["dtype"])
 
     def writeIntoDestination(self, destination: Any, value: Any, roi: Any) -> Any:
         if not _is_array(value):
@@ -84,13 +85,12 @@ class ArrayLike(SlotType):
                 return [value]
             destination[...] = value
             return destination
-        data = value[roi.toSlice()] if len(value.shape) else value[()]
+        data = value[tuple(map(slice, roi.start, roi.stop))]
         if not isinstance(data, np.ndarray):
             data = np.asarray(data)
         if destination is None:
             if isinstance(value, np.ndarray):
-                data = data.view()
-                data.flags.writeable = False  # it is the slot's own array
+                data.setflags(write=False)  # it is a view of the slot's own array
             return data
         self.copy_data(destination, data)
         return destination

@@ -52,3 +52,31 @@ def test_copy_and_threshold_of_a_real_segmentation_are_equal_voxel_for_voxel():
     assert end.return_value == 0, end.output
     assert np.array_equal(zarr.open("copied.zarr")[:], labels)
     assert np.array_equal(zarr.open("large.zarr")[:], labels > 1500)
+
+
+@pytest.mark.skipif(not DATA.exists(), reason="SKIPPED: the real volume is not beside this checkout")
+def test_components_of_a_real_segmentation_have_the_numbers_of_the_whole():
+    """512^3 real labels, multi-label with connectivity 26: 3,619 components, each with cc3d's own number."""
+    import cc3d
+    from funlib.geometry import Roi
+
+    import blockflow
+
+    with np.load(DATA) as archive:
+        labels = np.ascontiguousarray(archive["labels"])
+    zarr.create_array("labels.zarr", data=labels, chunks=(128, 128, 128), compressors=None)
+    block = Roi((0, 0, 0), (128, 256, 256))
+    assert blockflow.segment_blockwise(
+        "connected_components",
+        (0, 0, 0),
+        Roi((0, 0, 0), labels.shape),
+        block,
+        block,
+        2,
+        input="labels.zarr",
+        output="components.zarr",
+        parameters={"multi_label": True, "connectivity": 26},
+    )
+    found = zarr.open_array("components.zarr", mode="r")[...]
+    assert found.max() == 3619
+    assert np.array_equal(found, cc3d.connected_components(labels, connectivity=26))

@@ -20,6 +20,7 @@ import blockflow
 from blockflow import compute
 from blockflow.errors import StorageError
 from blockflow.execution.client import is_committed
+from blockflow.operators import OpArgmax
 from blockflow.storage import Array, open_array, spec_like
 
 fit = "shrink"
@@ -65,9 +66,11 @@ def cli() -> None:
 def start_worker(input: str, output: str) -> None:
     """Do blocks until none is left."""
     source, target = open_array(input), open_array(output, "r+")
-    axis = channel_axis(source)
+    greatest = OpArgmax()
+    greatest.axis.setValue(channel_axis(source))
     for block in blockflow.blocks():
-        target[block.write_roi] = source[block.write_roi].argmax(axis=axis)
+        greatest.Input.setValue(source[block.write_roi], check_changed=False)
+        target[block.write_roi] = greatest.Output[:].wait()
 
 
 if __name__ == "__main__":

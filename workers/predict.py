@@ -19,14 +19,13 @@ from pathlib import Path
 from typing import Any
 
 import click
-import numpy as np
 
 import blockflow
 from blockflow import compute
 from blockflow.errors import TaskError
 from blockflow.execution.client import is_committed
+from blockflow.operators import OpPredict
 from blockflow.storage import open_array, spec_like
-from blockflow.tasks import load_module
 
 fit = "shrink"
 read_write_conflict = False
@@ -47,17 +46,11 @@ def model_file(model: str, folder: str) -> Path | None:
     return Path(found.origin) if found.has_location and found.origin else None
 
 
-def load_model(model: str, folder: str) -> Callable[[np.ndarray], np.ndarray]:
-    """The callable that `module:name` names."""
+def model_name(model: str, folder: str) -> str:
+    """The model as the operator takes it: by the path of its file where that is in `folder`."""
     file = model_file(model, folder)
-    module, _, name = model.partition(":")
     beside = file is not None and file.parent == Path(folder).absolute()
-    found: Any = load_module(file) if file is not None and beside else importlib.import_module(module)
-    for part in name.split("."):
-        found = getattr(found, part, None)
-    if not callable(found):
-        raise TaskError(f"model {model!r}: {file or module} has no callable {name!r}")
-    return found  # type: ignore[no-any-return]
+    return f"{file}:{model.partition(':')[2]}" if beside else model
 
 
 def arrays(
@@ -98,17 +91,17 @@ def cli() -> None:
 )
 def start_worker(input: str, output: str, model: str, folder: str) -> None:
     """Do blocks until none is left."""
-    predict = load_model(model, folder)
     source, target = open_array(input), open_array(output, "r+")
+    predict = OpPredict()
+    predict.model.setValue(model_name(model, folder))
+    predict.context.setValue(0)  # the context is in what is read, and is cut off below
+    predict.dtype.setValue(str(target.dtype))
+    if len(target.shape) > target.voxel_size.dims:
+        predict.channels.setValue(target.shape[0])
+    axes = {"types": source.metadata.types, "axis_names": source.axis_names}
     for block in blockflow.blocks():
-        data = source[block.read_roi]
-        result = np.asarray(predict(data))
-        shape = data.shape[-target.voxel_size.dims :]
-        if result.shape[-len(shape) :] != shape or result.ndim != len(target.shape):
-            raise TaskError(
-                f"model {model} made shape {result.shape} of {data.shape}; the output needs {len(target.shape)} "
-                f"axes, the last of them {shape}"
-            )
+        predict.Input.setValue(source[block.read_roi], check_changed=False, extra_meta=axes)
+        result = predict.Output[:].wait()
         before = (block.write_roi.begin - block.read_roi.begin) / target.voxel_size
         size = block.write_roi.shape / target.voxel_size
         inner = tuple(slice(low, low + count) for low, count in zip(before, size, strict=True))

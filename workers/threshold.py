@@ -20,6 +20,7 @@ import blockflow
 from blockflow import compute
 from blockflow.errors import TaskError
 from blockflow.execution.client import is_committed
+from blockflow.operators import OpThreshold
 from blockflow.storage import open_array, spec_like
 
 fit = "shrink"
@@ -65,9 +66,11 @@ def cli() -> None:
 def start_worker(input: str, output: str, threshold: str) -> None:
     """Do blocks until none is left."""
     source, target = open_array(input), open_array(output, "r+")
-    limit = number(threshold)
+    above = OpThreshold()
+    above.threshold.setValue(number(threshold))
     for block in blockflow.blocks():
-        target[block.write_roi] = source[block.write_roi] > limit
+        above.Input.setValue(source[block.write_roi], check_changed=False)
+        target[block.write_roi] = above.Output[:].wait()
 
 
 if __name__ == "__main__":

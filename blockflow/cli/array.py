@@ -1,10 +1,15 @@
-"""`blockflow array info` and `show`: what an array is, and what it looks like."""
+"""`blockflow array`: what an array is and what it looks like, and its commands from other modules."""
 
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from blockflow.cli.array_convert import convert
+from blockflow.cli.array_serve import serve
+
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from blockflow.storage import Array
 
 __all__ = ["command"]
@@ -14,7 +19,11 @@ _METADATA_FILES = {"zarr.json", ".zarray", ".zattrs", ".zgroup", ".zmetadata"}
 
 @click.group("array")
 def command() -> None:
-    """Look at an array."""
+    """Look at an array, convert it, or serve it to viewers."""
+
+
+command.add_command(convert)
+command.add_command(serve)
 
 
 @command.command("info")
@@ -52,16 +61,16 @@ def show(path: str, output: str, axis: str, index: int | None) -> None:
 def _description(array: "Array") -> dict[str, str]:
     import math
 
+    from blockflow.storage.formats import format_of
+
     data: Any = array.data
     metadata = array.metadata
+    kind = format_of(array.path)
     shards = getattr(data, "shards", None)
-    piece = "shards" if shards else "chunks"
-    pieces = math.prod(-(-size // unit) for size, unit in zip(array.shape, array.write_unit, strict=True))
-    stored, size_on_disk = _stored(array)
     size = math.prod(array.shape) * array.dtype.itemsize
     return {
         "path": array.path,
-        "format": f"zarr v{data.metadata.zarr_format}",
+        "format": f"zarr v{data.metadata.zarr_format}" if kind == "zarr" else data.format,
         "shape": f"{_by(array.shape)} voxels",
         "axes": ", ".join(
             name if kind == "space" else f"{name} ({kind})"
@@ -70,28 +79,51 @@ def _description(array: "Array") -> dict[str, str]:
         "dtype": str(array.dtype),
         "chunks": _by(array.chunks),
         "shards": _by(shards) if shards else "none",
-        "compressor": ", ".join(map(_codec, data.compressors)) or "none",
+        "compressor": data.compression or "none"
+        if kind != "zarr"
+        else ", ".join(map(_codec, data.compressors)) or "none",
         "fill value": str(array.fill_value),
         "voxel size": _physical(metadata.voxel_size, metadata.units),
         "offset": _physical(metadata.offset, metadata.units),
         "ROI": f"{array.roi}"
         + ("" if array.lattice.is_world else f" in lattice steps of {array.lattice} world units"),
         "in memory": _bytes(size),
-        "on disk": _bytes(size_on_disk),
-        "stored": f"{stored} of {pieces} {piece}",
+        **_stored(array, kind),
     }
 
 
-def _stored(array: "Array") -> tuple[int, int]:
-    """How many write units are stored, and how many bytes all files of the array have."""
-    import os
+def _stored(array: "Array", kind: str) -> dict[str, str]:
+    """How many bytes all files of the array have, and how many of its write units are stored."""
+    import math
     from pathlib import Path
 
+    from blockflow.storage.formats import stored_at
+
+    data: Any = array.data
+    units = math.prod(-(-size // unit) for size, unit in zip(array.shape, array.write_unit, strict=True))
+    if kind == "zarr":
+        stored, size = _files(Path(array.path))
+        piece = "shards" if getattr(data, "shards", None) else "chunks"
+        return {"on disk": _bytes(size), "stored": f"{stored} of {units} {piece}"}
+    if not hasattr(data, "fileset"):
+        return {"on disk": _bytes(stored_at(array.path).stat().st_size)}
+    fileset = data.fileset
+    published = sum(fileset.getBlockStatus(start) for start, _ in fileset.getAllBlockRois())
+    return {
+        "on disk": _bytes(_files(Path(fileset.layout.root))[1]),
+        "stored": f"{published} of {units} blocks",
+    }
+
+
+def _files(folder: "Path") -> tuple[int, int]:
+    """How many files but those of metadata a folder has, and how many bytes all of them have."""
+    import os
+
     units = size = 0
-    for folder, _, names in os.walk(array.path):
+    for path, _, names in os.walk(folder):
         for name in names:
             try:
-                size += (Path(folder) / name).stat().st_size
+                size += os.stat(f"{path}/{name}").st_size  # noqa: PTH116 (made for speed)
             except FileNotFoundError:  # a file that was being renamed into place
                 continue
             units += name not in _METADATA_FILES and not name.endswith(".partial")

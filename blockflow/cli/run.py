@@ -42,13 +42,13 @@ def command(config: Path, overrides: tuple[str, ...], quiet: bool, dry_run: bool
 def describe_config(config: Path, overrides: "Sequence[str]") -> int:
     """Say what a run would start for each task, and start nothing."""
     from blockflow.compute import create_compute_context
-    from blockflow.config import build_tasks, load_config
+    from blockflow.config import build_run, load_config
     from blockflow.execution.assignment import workers_of
     from blockflow.tasks import prepare
 
     loaded = load_config(config, overrides)
     compute = create_compute_context(loaded.config.compute.spec())
-    for prepared in prepare(build_tasks(loaded)):
+    for prepared in prepare(build_run(loaded).tasks):
         task, blocks = prepared.task, prepared.grid.number_of_blocks
         most = min(task.num_workers, blocks)
         workers = workers_of(loaded.run_dir.absolute(), task.name, most, task.memory)
@@ -63,6 +63,7 @@ def run_config(
     """Run a config, say how it went, and give the exit status; `failed` as for `run_prepared`."""
     from blockflow.compute import create_compute_context
     from blockflow.config import build_run, load_config
+    from blockflow.execution.assignment import workers_of
     from blockflow.execution.driver import run_prepared
     from blockflow.execution.progress import Silent, progress_for
     from blockflow.tasks import prepare
@@ -74,11 +75,12 @@ def run_config(
     if built.planned is not None:
         for line in (*built.planned.plan.warnings, *built.planned.plan.notes):
             progress.note(line)
+    context = create_compute_context(compute.spec())
     outcome = run_prepared(
         prepare(built.tasks),
         loaded.run_dir,
         name=loaded.name,
-        compute=create_compute_context(compute.spec()),
+        compute=context,
         num_workers=compute.num_workers,
         config=loaded.text,
         plan=built.planned.plan.to_json() if built.planned is not None else None,
@@ -91,6 +93,9 @@ def run_config(
         click.echo(f"  {name}: {task}")
         if task.stopped:
             click.echo(f"  {name}: {task.stopped}", err=True)
+        workers = workers_of(loaded.run_dir.absolute(), name, compute.num_workers, None)
+        if (used := context.usage(workers)) is not None:
+            click.echo(f"  {name}: {used}")
     for problem in outcome.problems:
         click.echo(f"  {problem}", err=True)
     click.echo(f"run directory: {loaded.run_dir}")

@@ -175,6 +175,10 @@ class ComputeContext(ABC):
         """End all workers of a run whose driver is gone; says what there was, or `None` if nothing was left."""
         return None
 
+    def usage(self, workers: WorkersOf) -> str | None:  # noqa: ARG002
+        """What the workers of a task have used so far, in a line, with advice; `None` if nobody knows."""
+        return None
+
     def describe(self, workers: WorkersOf) -> str:
         """How the workers of a task are started, for `blockflow run --dry-run`."""
         return f"{workers.most} worker process{'es' if workers.most > 1 else ''} of the {self.name} context\n"

@@ -1,8 +1,10 @@
 """The config: a YAML file, checked as a whole, that becomes tasks."""
 
-from blockflow.config.build import Run, build_run, build_tasks
+from blockflow.config.build import Run, build_run
+from blockflow.config.compute_schema import ComputeConfig
 from blockflow.config.loader import LoadedConfig, load_config
-from blockflow.config.schema import ArrayConfig, ComputeConfig, Config, RoiConfig, TaskConfig, json_schema
+from blockflow.config.models import RoiConfig
+from blockflow.config.schema import ArrayConfig, Config, TaskConfig, json_schema
 
 __all__ = [
     "ArrayConfig",
@@ -13,7 +15,6 @@ __all__ = [
     "Run",
     "TaskConfig",
     "build_run",
-    "build_tasks",
     "json_schema",
     "load_config",
 ]

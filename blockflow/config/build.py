@@ -12,6 +12,7 @@ from funlib.geometry import Roi
 
 from blockflow.config.graph import ConfigGraph, operator_references, target_of
 from blockflow.config.loader import LoadedConfig
+from blockflow.config.models import RoiConfig
 from blockflow.config.problems import Location, Problem, raise_problems
 from blockflow.config.references import (
     keywords_given_twice,
@@ -21,10 +22,10 @@ from blockflow.config.references import (
     shared_paths,
     upstream_of,
 )
-from blockflow.config.schema import RoiConfig
+from blockflow.config.segmentations import function_file_of, segmentation_references, tasks_of_segmentation
 from blockflow.errors import BlockflowError, ConfigError, PlanError
 from blockflow.graph.regions import UndeclaredRegionError
-from blockflow.planning import Planned, Target, assemble, describe_output, draft, plan_before
+from blockflow.planning import Planned, Target, assemble, describe_output, draft, plan_of
 from blockflow.storage import Array, ArraySpec, ResultsSpec, open_array, open_stored, planned_arrays
 from blockflow.tasks import BlockwiseTask, described_outputs, find_worker_file
 from blockflow.utility.words import choices
@@ -32,7 +33,7 @@ from blockflow.utility.words import choices
 if TYPE_CHECKING:
     from blockflow.graph import Slot
 
-__all__ = ["Run", "build_run", "build_tasks"]
+__all__ = ["Run", "build_run"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,11 +42,6 @@ class Run:
 
     tasks: list[BlockwiseTask]
     planned: Planned | None
-
-
-def build_tasks(loaded: LoadedConfig) -> list[BlockwiseTask]:
-    """The tasks of a config; see `build_run`."""
-    return build_run(loaded).tasks
 
 
 def build_run(loaded: LoadedConfig) -> Run:
@@ -86,6 +82,23 @@ def build_run(loaded: LoadedConfig) -> Run:
         except (BlockflowError, OSError) as error:
             problems.append(loaded.problem(("tasks", name, "worker_file"), str(error)))
         problems += keywords_given_twice(loaded, name, task)
+    for name, segmentation in loaded.config.segmentations.items():
+        inputs[name], needs[name] = {}, {}
+        for location, given in segmentation_references(name, segmentation):
+            is_input = location[2] == "input"
+            try:
+                path, maker = resolve(loaded, given) if is_input else upstream_of(loaded, given)
+            except ConfigError as error:
+                problems.append(loaded.problem(location, str(error)))
+                continue
+            if is_input:
+                inputs[name]["input"] = path
+            if maker is not None:
+                needs[name].setdefault(maker, location)
+        try:
+            function_file_of(loaded, segmentation)
+        except (BlockflowError, OSError) as error:
+            problems.append(loaded.problem(("segmentations", name, "function_file"), str(error)))
     for name, output in loaded.config.outputs.items():
         needs[name] = {}
         for given in operator_references(loaded, output.slot):
@@ -134,6 +147,8 @@ class _Builder:
             upstream = tuple(built[needed] for needed in order[name])
             if name in self._loaded.config.tasks:
                 built[name] = self._task(name, upstream)
+            elif name in self._loaded.config.segmentations:
+                built[name] = self._segmentation(name, upstream)
             elif planned is not None:
                 built[name] = planned.task(planned.plan[name], upstream)
         return Run(list(built.values()), planned)
@@ -144,6 +159,18 @@ class _Builder:
             return _build(loaded, name, self._inputs[name], self._worker_files[name], upstream)
         except BlockflowError as error:
             raise_problems([loaded.problem(("tasks", name), str(error))])
+            raise
+
+    def _segmentation(self, name: str, upstream: tuple[BlockwiseTask, ...]) -> BlockwiseTask:
+        """The last task of a segmentation; the others are upstream of it."""
+        loaded = self._loaded
+        for needed in self._needs[name]:
+            self._describe(needed)
+        try:
+            with planned_arrays(self._described.values()):
+                return tasks_of_segmentation(loaded, name, self._inputs[name]["input"], upstream)[-1]
+        except BlockflowError as error:
+            raise_problems([loaded.problem(("segmentations", name), str(error))])
             raise
 
     def _plan(self) -> Planned:
@@ -159,13 +186,13 @@ class _Builder:
                 )
                 raise_problems([loaded.problem(("outputs", name, "slot"), message)])
             slots[slot] = target_of(loaded, name, one)
-        for name in loaded.config.tasks:
+        for name in (*loaded.config.tasks, *loaded.config.segmentations):
             self._describe(name)
         makers = {
             loaded.absolute(path): name
             for name, task in loaded.config.tasks.items()
             for path in task.outputs.values()
-        }
+        } | {loaded.absolute(one.output): name for name, one in loaded.config.segmentations.items()}
         compute = loaded.config.compute
         limit = compute.memory if isinstance(compute.memory, int) else None  # auto: what the plan projects
         with planned_arrays(self._described.values()), self._said_in_config():
@@ -175,14 +202,16 @@ class _Builder:
                 loaded.run_dir / "stages",
                 num_workers=compute.num_workers,
                 memory=limit,
+                previous=plan_of(loaded.run_dir / "plan.json"),
                 scales=[
                     (array.metadata.voxel_size, array.metadata.offset)
                     for array in others
                     if isinstance(array, Array)
                 ],
-                before=plan_before(loaded.run_dir),
             )
-            return assemble(drafted, loaded.name, limit, makers, loaded.config.tasks)
+            return assemble(
+                drafted, loaded.name, limit, makers, (*loaded.config.tasks, *loaded.config.segmentations)
+            )
 
     @contextmanager
     def _said_in_config(self) -> Iterator[None]:
@@ -216,6 +245,8 @@ class _Builder:
         with planned_arrays(self._described.values()):
             if name in self._loaded.config.tasks:
                 found = described_outputs(self._task(name, ()))
+            elif name in self._loaded.config.segmentations:
+                found = described_outputs(self._segmentation(name, ()))
             else:
                 target = target_of(self._loaded, name, self._loaded.config.outputs[name])
                 with self._said_in_config():

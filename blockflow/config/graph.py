@@ -39,7 +39,7 @@ class ConfigGraph:
         """The slot that an output stores."""
         location: Location = ("outputs", name, "slot")
         with self._said_at(location):
-            slot = self._slot(self._loaded.config.outputs[name].slot)
+            slot = self.slot(self._loaded.config.outputs[name].slot)
             if slot is None:
                 given = self._loaded.config.outputs[name].slot
                 raise ConfigError(
@@ -80,10 +80,10 @@ class ConfigGraph:
         return operator
 
     def _source(self, given: str) -> Any:
-        slot = self._slot(given)
+        slot = self.slot(given)
         return slot if slot is not None else self._open_named(given)
 
-    def _slot(self, given: str) -> Slot | None:
+    def slot(self, given: str) -> Slot | None:
         """The output slot that a name means, or None if it begins with no operator's name."""
         operators = self._loaded.config.operators
         if given in operators:

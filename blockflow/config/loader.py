@@ -149,7 +149,13 @@ def _validate(document: Document) -> Config:
 
 
 #: sections whose names must differ, and what one is called; a stored output may be called like its operator
-_NAMED = (("arrays", "an array"), ("operators", "an operator"), ("outputs", "an output"), ("tasks", "a task"))
+_NAMED = (
+    ("arrays", "an array"),
+    ("operators", "an operator"),
+    ("outputs", "an output"),
+    ("tasks", "a task"),
+    ("segmentations", "a segmentation"),
+)
 
 
 def _shared_names(document: Document) -> list[Problem]:

@@ -6,8 +6,9 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
+from blockflow.config.models import UNION_TAGS, RoiConfig
 from blockflow.config.problems import Location, shown
-from blockflow.config.schema import UNION_TAGS, Config, RoiConfig, TaskConfig
+from blockflow.config.schema import Config, TaskConfig
 from blockflow.utility.words import choices
 
 __all__ = ["in_plain_words"]

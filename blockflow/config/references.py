@@ -34,6 +34,8 @@ def resolve(loaded: LoadedConfig, given: str, *, stored: bool = True) -> tuple[s
         found.append((config.arrays[given].path, None))
     if stored and given in config.outputs:
         found.append((config.outputs[given].path, given))
+    if given in config.segmentations:
+        found.append((config.segmentations[given].output, given))
     if given in config.tasks:
         outputs = config.tasks[given].outputs
         if not outputs:
@@ -65,6 +67,7 @@ def _unknown(loaded: LoadedConfig, given: str, *, stored: bool) -> str:
     config = loaded.config
     valid = {
         *config.arrays,
+        *config.segmentations,
         *(f"{name}.{output}" for name, task in config.tasks.items() for output in task.outputs),
     }
     valid |= {name for name, task in config.tasks.items() if len(task.outputs) == 1}
@@ -86,8 +89,8 @@ def place_of_reference(loaded: LoadedConfig, given: str, output: str) -> Locatio
 
 def upstream_of(loaded: LoadedConfig, given: str) -> tuple[str, str]:
     """The task that an entry of `upstream` means, twice: in the shape that `resolve` returns."""
-    if given not in loaded.config.tasks and given not in loaded.config.outputs:
-        valid = [*loaded.config.tasks, *loaded.config.outputs]
+    valid = [*loaded.config.tasks, *loaded.config.outputs, *loaded.config.segmentations]
+    if given not in valid:
         raise ConfigError(f"there is no task or output {given!r}; {choices(given, valid)}")
     return given, given
 
@@ -123,6 +126,10 @@ def shared_paths(loaded: LoadedConfig) -> list[Problem]:
     ]
     written += [
         (("outputs", name, "path"), name, output.path) for name, output in loaded.config.outputs.items()
+    ]
+    written += [
+        (("segmentations", name, "output"), name, segmentation.output)
+        for name, segmentation in loaded.config.segmentations.items()
     ]
     problems = []
     for location, called, path in written:

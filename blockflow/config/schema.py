@@ -4,234 +4,66 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Discriminator,
     Field,
-    StringConstraints,
-    Tag,
     ValidationInfo,
     field_validator,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
 
-from blockflow.utility.quantity import parse_bytes
+from blockflow.config.compute_schema import ComputeConfig
+from blockflow.config.models import (
+    FilePath,
+    Keyword,
+    Model,
+    Name,
+    RoiConfig,
+    RoiOrAuto,
+    Shape,
+    ShapeOrAuto,
+)
 
 __all__ = [
-    "NAME_PATTERN",
-    "UNION_TAGS",
     "ArrayConfig",
-    "ComputeConfig",
     "Config",
     "OperatorConfig",
     "OutputConfig",
-    "RoiConfig",
+    "SegmentationConfig",
     "TaskConfig",
     "json_schema",
 ]
 
-#: what tasks and arrays may be called; a task's name is also the name of its folder
-NAME_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}$"
 
-#: parts of a pydantic error's location that are no keys of the config
-UNION_TAGS = frozenset({"<auto>", "<roi>", "<shape>", "list[str]", "str"})
-
-
-def _no_nul(text: str) -> str:
-    if "\0" in text:
-        raise PydanticCustomError("no_path", "a path cannot contain the character NUL")
-    return text
-
-
-_Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
-_Keyword = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
-_Path = Annotated[str, StringConstraints(min_length=1), AfterValidator(_no_nul)]
-_Axes = Field(min_length=1)
-
-
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-
-class RoiConfig(_Model):
-    """A region: where it begins and how large it is, in lattice units, one whole number per axis."""
-
-    offset: Annotated[list[int], _Axes] = Field(
-        description="Where the region begins, in lattice units, in axis order."
-    )
-    shape: Annotated[list[Annotated[int, Field(ge=1)]], _Axes] = Field(
-        description="How large the region is, in lattice units, in axis order."
-    )
-
-    @model_validator(mode="after")
-    def _same_axes(self) -> Self:
-        if len(self.offset) != len(self.shape):
-            raise PydanticCustomError(
-                "axes",
-                "offset has {offset} numbers and shape {shape}; give each one per axis",
-                {"offset": len(self.offset), "shape": len(self.shape)},
-            )
-        return self
-
-    def contains(self, other: "RoiConfig") -> bool:
-        """Whether `other`, with as many axes, lies within this region."""
-        mine = zip(self.offset, self.shape, strict=True)
-        theirs = zip(other.offset, other.shape, strict=True)
-        return all(
-            begin <= inner and inner + inner_size <= begin + size
-            for (begin, size), (inner, inner_size) in zip(mine, theirs, strict=True)
-        )
-
-
-def _is_roi(value: Any) -> str:
-    return "<auto>" if isinstance(value, str) else "<roi>"
-
-
-_RoiOrAuto = Annotated[
-    Annotated[Literal["auto"], Tag("<auto>")] | Annotated[RoiConfig, Tag("<roi>")], Discriminator(_is_roi)
-]
-
-
-def _bytes(amount: Any) -> Any:
-    if amount is None or amount == "auto":
-        return amount
-    try:
-        return parse_bytes(amount)
-    except ValueError as error:
-        raise PydanticCustomError("no_memory", "{reason}", {"reason": str(error)}) from None
-
-
-def _time(time: Any) -> Any:
-    from blockflow.compute.slurm.options import parse_time
-
-    if time is None or isinstance(time, bool) or not isinstance(time, int | str):
-        return time
-    try:
-        parse_time(time)
-    except ValueError as error:
-        raise PydanticCustomError("no_time", "{reason}", {"reason": str(error)}) from None
-    return str(time)
-
-
-_Line = Annotated[str, StringConstraints(min_length=1, pattern=r"^[^\n\r\x00]*$")]
-_Variable = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
-
-#: keys of `compute` that belong to a cluster
-_CLUSTER_KEYS = (
-    *("max_memory", "partition", "account", "qos", "constraint", "time", "cpus_per_worker", "gpus", "gres"),
-    *("modules", "prologue", "environment", "sbatch_args", "host"),
-)
-
-
-class ComputeConfig(_Model):
-    """Where workers run, and how many of them. All below `memory` is for the contexts 'slurm' and 'srun'."""
-
-    context: Literal["serial", "local", "slurm", "srun"] = Field(
-        default="local",
-        description="'serial': everything in one process, for debugging; 'local': worker processes here; "
-        "'slurm': elements of a job array per task; 'srun': tasks of steps inside an allocation.",
-    )
-    num_workers: int = Field(
-        default=1,
-        ge=1,
-        description="Workers at one time, all tasks together; with 'slurm' and 'srun' of each task.",
-    )
-    memory: Annotated[int | Literal["auto"] | None, BeforeValidator(_bytes)] = Field(
-        default=None,
-        description="What one worker may hold, as '4 GB', '512 MiB' or in bytes; one that holds more is ended. "
-        "'auto', for a cluster: what the task is projected to hold, and a margin.",
-    )
-    max_memory: Annotated[int | None, BeforeValidator(_bytes)] = Field(
-        default=None,
-        description="The most that a worker is given after others ran out of memory; by default twice memory.",
-    )
-    partition: _Line | None = Field(default=None, description="As sbatch's --partition.")
-    account: _Line | None = Field(default=None, description="As sbatch's --account.")
-    qos: _Line | None = Field(default=None, description="As sbatch's --qos.")
-    constraint: _Line | None = Field(default=None, description="As sbatch's --constraint.")
-    time: Annotated[str | None, BeforeValidator(_time)] = Field(
-        default=None,
-        description="How long one worker may run: minutes, HH:MM:SS, D-HH or D-HH:MM:SS. It is replaced while "
-        "there is work.",
-    )
-    cpus_per_worker: int = Field(default=1, ge=1, description="CPUs of one worker.")
-    gpus: int | _Line | None = Field(
-        default=None, description="GPUs of one worker, as 1 or 'a100:1' (--gpus-per-task)."
-    )
-    gres: _Line | None = Field(default=None, description="As sbatch's --gres.")
-    modules: list[_Line] = Field(default_factory=list, description="Modules to load before each worker.")
-    prologue: list[_Line] = Field(
-        default_factory=list, description="Lines of shell to run before each worker."
-    )
-    environment: dict[_Variable, _Line] = Field(
-        default_factory=dict, description="Variables of the workers' environment."
-    )
-    sbatch_args: list[_Line] = Field(
-        default_factory=list, description="Further arguments of sbatch (or srun), as '--reservation=night'."
-    )
-    host: _Line | None = Field(
-        default=None,
-        description="The address at which the nodes reach the driver's machine; by default it is found out.",
-    )
-
-    @model_validator(mode="after")
-    def _fits_context(self) -> Self:
-        on_cluster = self.context in ("slurm", "srun")
-        given = [key for key in _CLUSTER_KEYS if key in self.model_fields_set and not on_cluster]
-        if self.memory == "auto" and not on_cluster:
-            given.append("memory: auto")
-        if given:
-            raise PydanticCustomError(
-                "not_a_cluster",
-                "the context {context} takes no {given}; these are for the contexts slurm and srun",
-                {"context": self.context, "given": ", ".join(given)},
-            )
-        if on_cluster:
-            from blockflow.compute import create_compute_context
-            from blockflow.errors import ConfigError
-
-            try:
-                create_compute_context(self.spec())
-            except ConfigError as error:
-                raise PydanticCustomError("no_options", "{reason}", {"reason": str(error)}) from None
-        return self
-
-    def spec(self) -> dict[str, Any]:
-        """What `create_compute_context` makes the context from."""
-        return self.model_dump(exclude={"num_workers"}, exclude_defaults=True) | {"context": self.context}
-
-
-class ArrayConfig(_Model):
+class ArrayConfig(Model):
     """An array that is there before the run."""
 
-    path: _Path = Field(
-        description="The folder of the zarr array; a relative path counts from the config file."
+    path: FilePath = Field(
+        description="The folder of a zarr array, FILE.h5/DATASET, the .json description of a fileset or remote volume, "
+        "or a .npy file; a relative path counts from the config file."
     )
 
 
-class TaskConfig(_Model):
+class TaskConfig(Model):
     """A worker file and the blocks that it does."""
 
-    worker_file: _Path = Field(
+    worker_file: FilePath = Field(
         description="The name of a bundled worker file, or the path of one, from the config file on."
     )
     write_roi: RoiConfig = Field(description="What one block writes.")
     read_roi: RoiConfig | None = Field(
         default=None, description="What one block reads; it contains write_roi. By default it is write_roi."
     )
-    total_roi: _RoiOrAuto = Field(
+    total_roi: RoiOrAuto = Field(
         default="auto",
         description="What the task covers, context included. 'auto': what its output covers, grown by "
         "the context.",
     )
-    inputs: dict[_Keyword, str] = Field(
+    inputs: dict[Keyword, str] = Field(
         default_factory=dict,
         description="Keyword argument of the worker file -> what it reads: the name of an array, a task "
         "output as TASK.OUTPUT, or a task's name for its only output. The worker file gets the path.",
     )
-    outputs: dict[_Keyword, _Path] = Field(
+    outputs: dict[Keyword, FilePath] = Field(
         default_factory=dict,
         description="Keyword argument of the worker file -> the path that it writes, which counts from the "
         "config file.",
@@ -258,7 +90,7 @@ class TaskConfig(_Model):
     upstream: list[str] = Field(
         default_factory=list, description="Tasks to wait for, beyond those that inputs already name."
     )
-    args: dict[_Keyword, Any] = Field(
+    args: dict[Keyword, Any] = Field(
         default_factory=dict, description="Further keyword arguments of the worker file, as they stand here."
     )
 
@@ -283,50 +115,43 @@ class TaskConfig(_Model):
         return roi
 
 
-class OperatorConfig(_Model):
+class OperatorConfig(Model):
     """A lazy operator of the graph."""
 
-    type: _Path = Field(
+    type: FilePath = Field(
         description="A ready-made operator, as `blockflow operators` lists them; or package.module:Class; or "
         "path/to/file.py:Class, from the config file on."
     )
-    inputs: dict[_Keyword, str | list[str]] = Field(
+    inputs: dict[Keyword, str | list[str]] = Field(
         default_factory=dict,
         description="Input -> where its data come from: the name of an array, a task's output as TASK.OUTPUT, an "
         "operator (its only output) or OPERATOR.SLOT; a list of these where the operator takes many.",
     )
-    params: dict[_Keyword, Any] = Field(default_factory=dict, description="Parameter -> its value.")
+    params: dict[Keyword, Any] = Field(default_factory=dict, description="Parameter -> its value.")
 
 
-def _is_shape(value: Any) -> str:
-    return "<auto>" if isinstance(value, str) else "<shape>"
-
-
-_Shape = Annotated[list[Annotated[int, Field(ge=1)]], _Axes]
-_ShapeOrAuto = Annotated[
-    Annotated[Literal["auto"], Tag("<auto>")] | Annotated[_Shape, Tag("<shape>")], Discriminator(_is_shape)
-]
-
-
-class OutputConfig(_Model):
+class OutputConfig(Model):
     """A slot of the graph that is stored."""
 
-    slot: _Path = Field(description="An operator (its only output), or OPERATOR.SLOT.")
-    path: _Path = Field(description="The folder of the array, from the config file on; created.")
-    chunks: _Shape | None = Field(
+    slot: FilePath = Field(description="An operator (its only output), or OPERATOR.SLOT.")
+    path: FilePath = Field(
+        description="The folder of the zarr array, or the .json file of a fileset, from the config file on; created."
+    )
+    chunks: Shape | None = Field(
         default=None, description="In voxels, one number per axis. By default those of the input."
     )
-    shards: _Shape | None = Field(
+    shards: Shape | None = Field(
         default=None, description="In voxels, a multiple of chunks; zarr v3 only. By default none."
     )
-    block_shape: _ShapeOrAuto = Field(
+    block_shape: ShapeOrAuto = Field(
         default="auto", description="What one block writes, in voxels; 'auto': the planner's choice."
     )
     fit: Literal["valid", "overhang", "shrink"] = Field(
         default="shrink", description="What to do where blocks do not tile the array."
     )
-    compressor: _Path = Field(
-        default="zstd", description="zstd, gzip, blosc or none; with a level as zstd:5."
+    compressor: FilePath = Field(
+        default="auto",
+        description="zstd, gzip, blosc or none; with a level as zstd:5. 'auto': zstd, or none for filesets.",
     )
     fill_value: float = Field(default=0, description="What voxels read as that were not written.")
     zarr_format: Literal[2, 3] = Field(default=3, description="The version of zarr's format.")
@@ -341,14 +166,85 @@ class OutputConfig(_Model):
     )
 
 
-class Config(_Model):
+def _stitch(given: Any) -> Any:
+    from blockflow.errors import LabelError
+    from blockflow.labels import Stitch
+
+    if given is not None:
+        try:
+            Stitch.of(given)
+        except LabelError as error:
+            raise PydanticCustomError(
+                "no_stitch", "{reason}", {"reason": str(error).removeprefix("stitch: ")}
+            ) from None
+    return given
+
+
+class SegmentationConfig(Model):
+    """A function that labels block by block, and the rule by which labels of blocks become one."""
+
+    function_file: FilePath = Field(
+        description="The file with segment_function, from the config file on; or the name of a bundled one, "
+        "'connected_components'."
+    )
+    input: str = Field(
+        description="What is segmented: the name of an array, of an output or of a segmentation, or a task output as "
+        "TASK.OUTPUT."
+    )
+    output: FilePath = Field(description="The zarr array of the labels, from the config file on; created.")
+    block_shape: Shape = Field(
+        description="What one block writes, in voxels, one number per axis of space or time."
+    )
+    context: list[Annotated[int, Field(ge=0)]] | None = Field(
+        default=None,
+        description="What a block reads around that on each side, in voxels, one number per axis. By default nothing.",
+    )
+    stitch: Annotated[Any, AfterValidator(_stitch)] = Field(
+        default=None,
+        description="'touching', 'overlap' or 'none'; or a mapping with 'rule' and what else it takes: 'connectivity' "
+        "and 'equal' (touching), 'measure' and 'threshold' (overlap). By default what the file says, or touching.",
+    )
+    parameters: dict[Keyword, Any] = Field(
+        default_factory=dict, description="Of the function, in the place of the file's default_parameters."
+    )
+    recompute: bool | None = Field(
+        default=None,
+        description="Whether labels of blocks are computed twice rather than stored, which needs a function that "
+        "always gives the same. By default what the file says, or no.",
+    )
+    dtype: Literal["uint64", "uint32"] = Field(default="uint64", description="The type of the labels.")
+    chunks: Shape | None = Field(
+        default=None,
+        description="In voxels, one number per axis. By default those of the input where they divide the blocks.",
+    )
+    shards: Shape | None = Field(
+        default=None, description="In voxels, a multiple of chunks. By default none."
+    )
+    compressor: str = Field(default="zstd", description="zstd, gzip, blosc or none; with a level as zstd:5.")
+    fit: Literal["valid", "overhang", "shrink"] | None = Field(
+        default=None,
+        description="What to do where blocks do not tile the array. By default shrink, or what a worker file says.",
+    )
+    num_workers: int | None = Field(
+        default=None, ge=1, description="The most workers at one time; by default all of compute's."
+    )
+    max_retries: int = Field(default=2, ge=0, description="Attempts at a block beyond the first.")
+    timeout: float | None = Field(
+        default=None, gt=0, allow_inf_nan=False, description="Seconds that a block may take; null: any time."
+    )
+    upstream: list[str] = Field(
+        default_factory=list, description="Tasks and outputs to wait for, beyond what the input names."
+    )
+
+
+class Config(Model):
     """A run of blockflow: its arrays, its graph, its tasks, and where they run."""
 
-    name: _Name | None = Field(
+    name: Name | None = Field(
         default=None,
         description="What the run is called. By default the config file's name without its ending.",
     )
-    run_dir: _Path | None = Field(
+    run_dir: FilePath | None = Field(
         default=None,
         description="The folder for all that the run leaves behind but its arrays; it counts from the config "
         "file. By default blockflow_runs/NAME.",
@@ -356,27 +252,31 @@ class Config(_Model):
     compute: ComputeConfig = Field(
         default_factory=ComputeConfig, description="Where workers run: the only part that differs by machine."
     )
-    arrays: dict[_Name, ArrayConfig] = Field(
+    arrays: dict[Name, ArrayConfig] = Field(
         default_factory=dict,
         description="Arrays to read, by name. Tasks and operators cannot have the same names.",
     )
-    operators: dict[_Name, OperatorConfig] = Field(
+    operators: dict[Name, OperatorConfig] = Field(
         default_factory=dict,
         description="The graph: lazy operators, by name. Nothing is stored unless an output asks.",
     )
-    outputs: dict[_Name, OutputConfig] = Field(
+    outputs: dict[Name, OutputConfig] = Field(
         default_factory=dict, description="What is stored of the graph, by name."
     )
-    tasks: dict[_Name, TaskConfig] = Field(
+    tasks: dict[Name, TaskConfig] = Field(
         default_factory=dict,
         description="Worker files over blocks, by name: before, after or beside the graph.",
+    )
+    segmentations: dict[Name, SegmentationConfig] = Field(
+        default_factory=dict,
+        description="Functions that label block by block, by name; what belongs together becomes one.",
     )
 
     @model_validator(mode="after")
     def _has_work(self) -> Self:
-        if not (self.tasks or self.outputs):
+        if not (self.tasks or self.outputs or self.segmentations):
             raise PydanticCustomError(
-                "no_work", "there is nothing to do: add at least one task or one output"
+                "no_work", "there is nothing to do: add at least one task, output or segmentation"
             )
         return self
 

@@ -26,6 +26,7 @@ from blockflow.execution.run_directory import RunDirectory, TaskDirectory
 from blockflow.execution.session import WorkerSession, record_failed_worker
 from blockflow.execution.tracking import TrackingPlan, done_blocks, plan_tracking
 from blockflow.storage import ResultsSpec, claim, note_session, open_stored
+from blockflow.storage.formats import lock_place
 from blockflow.tasks import PreparedTask
 from blockflow.tasks.worker_file import folders_of_files
 from blockflow.utility.files import read_json, write_aside, write_json
@@ -95,7 +96,7 @@ def run_prepared(
         for task in prepared:
             _create_outputs(task)
             for path in task.outputs.values():
-                locks.enter_context(Lease(Path(path) / ".blockflow-lock", f"output array {path}"))
+                locks.enter_context(Lease(lock_place(path), f"output array {path}"))
             for spec in task.specs:
                 if isinstance(spec, ResultsSpec):
                     spec.adopt()

@@ -52,6 +52,7 @@ class WorkerSession:
         self._outputs = {os.path.realpath(path) for path in assignment.outputs.values()}
         self._uncommitted: set[str] = set()
         self._index = -1
+        self._writing: Any = None  # the block whose commits count: also while it is checked
         self._memory = int(os.environ[MEMORY]) if MEMORY in os.environ else None
         self._time = Remaining.of_process(os.environ)
         self._stop_listening = on_commit(self._note_commit)
@@ -86,7 +87,7 @@ class WorkerSession:
         self._journal.mark(index, Mark.BEGUN)
         self._time.begin()
         self._uncommitted = set(self._outputs)
-        self.held = block
+        self.held = self._writing = block
         return True
 
     def has_time(self) -> bool:
@@ -155,9 +156,11 @@ class WorkerSession:
 
     def _note_commit(self, path: str, extent: Roi, roi: Roi) -> None:
         path = os.path.realpath(path)
-        if self.held is None or path not in self._uncommitted:
+        if self._writing is None or path not in self._uncommitted:
             return
-        needed = self.held.write_roi.intersect(extent)  # empty where an overhanging block is beside the array
+        needed = self._writing.write_roi.intersect(
+            extent
+        )  # empty where an overhanging block is beside the array
         if needed.empty or roi.contains(needed):
             self._uncommitted.discard(path)
             if not self._uncommitted:
@@ -180,6 +183,7 @@ class WorkerSession:
         self._end("failed")
 
     def _end(self, event: str) -> None:
+        self._writing = None
         self._events.write_block(event, self._index)
         if self._slot is not None:
             self._slot.release()

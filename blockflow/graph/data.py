@@ -116,17 +116,21 @@ class SlotData(SlotSignals):
         RoiError
             If the region reaches outside of the slot.
         """
-        if not self.meta.get("_ready"):
-            self._refuse_unready()
-        self._check_roi(roi)
+        self._check(roi)
         return RoiRequest.of(self.source, roi)
 
-    def _check_roi(self, roi: Roi) -> None:
-        """RoiError if a region reaches outside of the slot."""
+    def _check(self, roi: Roi) -> None:
+        """SlotNotReadyError, or RoiError if a region reaches outside of the slot."""
+        if not self.meta.get("_ready"):
+            self._refuse_unready()
         if type(roi) is SubRegion:
             shape = self._known_shape()
             start, stop = roi.start, roi.stop
-            if len(start) != len(shape) or any(map(_outside, start, stop, shape)):
+            inside = len(start) == len(shape)
+            for a, b, size in zip(start, stop, shape, strict=inside):
+                if not 0 <= a <= b <= size:
+                    inside = False
+            if not inside:
                 raise RoiError(
                     f"{self.path} has shape {shape}; {tuple(start)} to {tuple(stop)} reaches outside of it"
                 )
@@ -162,9 +166,7 @@ class SlotData(SlotSignals):
         if not self.meta.get("_ready"):
             self._refuse_unready()
         if self.rtype is SubRegion:
-            roi = SubRegion(self, *sliceToRoi(key, self._known_shape()))
-            self._check_roi(roi)
-            return RoiRequest.of(self.source, roi)
+            return self.get(SubRegion(self, *sliceToRoi(key, self._known_shape())))
         return self.get(self._roi(key))
 
     @property
@@ -187,7 +189,8 @@ class SlotData(SlotSignals):
             raise ValueError(f"{self.path} is a list of slots; ask one of them, as {self.name}[0][...]")
         culprit = unready_input(self)
         if isinstance(culprit.meta.NOTREADY, str):
-            raise SlotNotReadyError(f"{self.path} is not ready: {culprit.path}: {culprit.meta.NOTREADY}")
+            where = "" if culprit is self else f"{culprit.path}: "
+            raise SlotNotReadyError(f"{self.path} is not ready: {where}{culprit.meta.NOTREADY}")
         raise SlotNotReadyError(
             f"{self.path} is not ready: {culprit.path} is neither connected nor has a value"
         )

@@ -10,6 +10,7 @@ An operator whose set-up raises may be one that the edit has not reached from al
 shape, another does not yet. So only what stands at the end of the edit is raised.
 """
 
+import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -82,6 +83,13 @@ class _EditLock:
             strand.locks.remove(self)
             self._give_on()
 
+    def forget_others(self) -> None:
+        """In a forked child: of all threads only the one that forked is there."""
+        self._mutex = threading.Lock()
+        self._turns.clear()
+        if self.owner is not here():
+            self.owner = None
+
     def lend(self) -> tuple[Strand, _Edit]:
         assert self.owner is not None
         held = self.owner, self.edit
@@ -114,6 +122,7 @@ class _EditLock:
 
 
 _lock = _EditLock()
+os.register_at_fork(after_in_child=_lock.forget_others)
 
 #: held by a request that was overtaken too often; edits from outside of requests wait for it
 gate = RequestLock()

@@ -6,15 +6,17 @@ it new metadata. If so, what it computed may be of two states of the graph, and 
 within it need not look: they are parts of its answer.
 """
 
+from operator import sub
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from blockflow.errors import BlockflowError
+from blockflow.errors import BlockflowError, RoiError
 from blockflow.graph.edits import gate, settled, wait_until_settled
 from blockflow.request import CancellationException, Request
-from blockflow.request.outcome import CREATED, FINISHED, SETTLED
+from blockflow.request.outcome import CREATED, FINISHED, SETTLED, SETTLING
 from blockflow.request.strand import here
+from blockflow.rtype import SubRegion
 
 if TYPE_CHECKING:
     from blockflow.graph.slot import Slot
@@ -32,7 +34,7 @@ MOST_ATTEMPTS = 100
 class RoiRequest(Request[Any]):
     """A region of a slot's data, computed when it is waited for."""
 
-    __slots__ = ("_destination", "_prefetch", "_roi", "_slot", "_within")
+    __slots__ = ("_destination", "_made_at", "_prefetch", "_roi", "_slot", "_within")
 
     _answers = True
 
@@ -42,7 +44,12 @@ class RoiRequest(Request[Any]):
         self._roi = roi
         self._destination: Any = None
         self._prefetch: RoiRequest | None = None
-        self._within = self._is_part_of_answer()
+        self._made_at = slot._changes
+        parent = self._parent
+        if parent is None:
+            self._within = False
+        else:
+            self._within = (parent._answers and parent._state < SETTLING) or self._is_part_of_answer()
 
     @classmethod
     def of(cls, source: "Slot", roi: "Roi") -> "RoiRequest":
@@ -72,7 +79,15 @@ class RoiRequest(Request[Any]):
         ------
         RuntimeError
             If the request was started already.
+        RoiError
+            If the destination has another shape than the region.
         """
+        roi = self._roi
+        if type(roi) is SubRegion and tuple(destination.shape) != tuple(map(sub, roi.stop, roi.start)):
+            raise RoiError(
+                f"{self._slot.path}: the destination has shape {tuple(destination.shape)}; "
+                f"{roi} has {tuple(map(sub, roi.stop, roi.start))}"
+            )
         if self._slot._value is not None and self._state == SETTLED:
             self._result = self._slot.stype.writeIntoDestination(destination, self._slot._value, self._roi)
             return self
@@ -99,7 +114,8 @@ class RoiRequest(Request[Any]):
         before = slot.changes(self._root)
         error: Exception | None = None
         try:
-            slot._check_roi(self._roi)
+            if slot._changes != self._made_at:
+                slot._check(self._roi)
             result = self._compute()
         except CancellationException:
             raise
@@ -133,7 +149,7 @@ class RoiRequest(Request[Any]):
                 before = slot.changes(self._root)
                 error = None
                 try:
-                    slot._check_roi(self._roi)
+                    slot._check(self._roi)
                     result = self._compute()
                 except CancellationException:
                     raise

@@ -195,6 +195,8 @@ class Slot(SlotChanges):
                 self._tell("disconnect")
             if had or self._announced:
                 self._changed()
+            else:
+                self._count_change()
             self._set_unready()
 
     def setValue(

@@ -51,19 +51,19 @@ def _one(dtype: Any) -> Any:
 
 
 class OpAdd(Arithmetic):
-    """A + B."""
+    """The sum of A and B: A + B."""
 
     function = np.add
 
 
 class OpSubtract(Arithmetic):
-    """A - B."""
+    """The difference of A and B: A - B."""
 
     function = np.subtract
 
 
 class OpMultiply(Arithmetic):
-    """A * B."""
+    """The product of A and B: A * B."""
 
     function = np.multiply
 

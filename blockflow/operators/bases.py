@@ -18,6 +18,8 @@ __all__ = [
     "LocalOperator",
     "MappedOperator",
     "Region",
+    "copied_bytes",
+    "copy_along_axes",
     "is_number",
     "is_single",
     "slab_voxels",
@@ -63,6 +65,25 @@ def slabs(shape: Sequence[int]) -> Iterator[slice]:
 def slab_voxels(shape: Sequence[int]) -> int:
     """How many voxels the largest of the `slabs` of an array has."""
     return min(_slab_rows(shape), shape[0]) * math.prod(shape[1:])
+
+
+def copy_along_axes(data: Array, places: Sequence[Array], result: Array) -> None:
+    """Fill `result` with the voxels of `data` at the given places along each axis, one axis after the other."""
+    for axis in range(data.ndim - 1, 0, -1):
+        data = np.take(data, places[axis], axis)
+    for row, place in enumerate(places[0].tolist()):
+        result[row] = data[place]
+
+
+def copied_bytes(shape: Sequence[int], inner: Sequence[int], itemsize: int) -> int:
+    """What `copy_along_axes` takes: data of `shape` becoming those of shape `inner`."""
+    current, most, before = list(shape), 0, 0
+    for axis in range(len(shape) - 1, 0, -1):
+        current[axis] = inner[axis]
+        made = math.prod(current)
+        most = max(most, before + made)
+        before = made
+    return most * itemsize
 
 
 class ArrayOperator(Operator):
@@ -209,7 +230,7 @@ class LocalOperator(ArrayOperator):
     def dirtied(self, slot: Slot, subindex: tuple[int, ...], roi: SubRegion) -> Region | None:
         """The region, and every voxel that has it in its context."""
         one = slot[subindex] if subindex else slot
-        if is_single(one):
+        if is_single(one) and one is not self.main_input():
             shape = self.Output.meta.shape
             return [0] * len(shape), shape
         context = self.context() or [(0, 0)] * roi.dim

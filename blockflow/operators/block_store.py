@@ -54,7 +54,8 @@ class _Memory:
     """All blocks, in the order of their last use."""
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
+        # reentrant, as the garbage collector may let a cache go, and so call `_forget`, in a thread that holds it
+        self.lock = threading.RLock()
         self.order: OrderedDict[int, _Block] = OrderedDict()
         self.used = 0
         self.budget = _quarter_of_ram()

@@ -202,6 +202,10 @@ class ArrayCache(Operator):
         boxes = sorted(map(self.box, self._store.keys()))
         return [tuple(map(slice, start, stop)) for start, stop in boxes]
 
+    def scratch_bytes(self, slot: Slot, subindex: tuple[int, ...], roi: Any) -> int:
+        """None: what is kept is what was asked of the input, and has a budget of its own."""
+        return 0
+
     def usedMemory(self) -> int:
         """The bytes of all that is kept."""
         return self._store.nbytes

@@ -188,6 +188,10 @@ def operator_from(
         "__module__": getattr(function, "__module__", None) or __name__,
         "__qualname__": getattr(function, "__qualname__", title) if name is None else title,
         "__wrapped__": staticmethod(function),
+        # what decides the results stands in the class, where a recipe looks for it
+        "_function": staticmethod(function),
+        "_context": staticmethod(context) if callable(context) else context,
+        "_dtype": None if dtype is None else str(np.dtype(dtype)),
         "declared": Declared(function, tuple(data), tuple(parameters), context, dtype, scratch),
         "exactness": exactness,
         "parallel_inputs": len(data) > 1,

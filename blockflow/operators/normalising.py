@@ -1,79 +1,84 @@
 """Grey values brought to a common range, by what is found out of the whole volume first."""
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from blockflow.errors import OperatorError
 from blockflow.graph import InputSlot, MetaDict, OutputSlot, Slot, StagedOperator, StageGrid
 from blockflow.operators.bases import slab_voxels, slabs
 from blockflow.operators.grid import carried
+from blockflow.operators.parameters import Parameter, at_least
+from blockflow.operators.statistics import (
+    check_countable,
+    counted_bytes,
+    least_value,
+    merged_sums,
+    moments,
+    percentile_of,
+    sums_of,
+    value_counts,
+)
 from blockflow.rtype import SubRegion
 
-__all__ = ["OpNormalizeMinMax"]
+__all__ = ["OpNormalizeMeanStd", "OpNormalizeMinMax", "OpNormalizePercentile"]
 
 Array = np.ndarray[Any, Any]
+Arrays = Mapping[str, Array]
 
 
-class OpNormalizeMinMax(StagedOperator):
-    """(x - least) / (greatest - least), as float32 from 0 to 1; least and greatest are those of the whole input.
+class Normalising(StagedOperator):
+    """(x - offset) / width, in float64 and rounded once to float32; where the width is 0, all becomes 0.
 
-    NaN stays NaN and counts for neither. An input of one value becomes 0. Computed in float64 and rounded once.
+    NaN stays NaN.
     """
 
     Input = InputSlot()
     Output = OutputSlot()
 
+    @abstractmethod
+    def offset_and_width(self, merged: Arrays) -> tuple[float, float]:
+        """What was found out of the whole volume."""
+
+    def check(self) -> None:
+        """OperatorError for data that it cannot normalise."""
+        if np.dtype(self.Input.meta.dtype).kind not in "biuf":
+            raise OperatorError(f"real numbers can be normalised, not {np.dtype(self.Input.meta.dtype)}")
+
     def setupOutputs(self) -> None:
         """As the input, in float32."""
-        meta = self.Input.meta
-        if np.dtype(meta.dtype).kind not in "biuf":
-            self.Output.meta.assignFrom(MetaDict())
-            self.Output.meta.NOTREADY = f"real numbers can be normalised, not {np.dtype(meta.dtype)}"
+        meta = self.Output.meta
+        try:
+            self.check()
+        except OperatorError as error:
+            meta.assignFrom(MetaDict())
+            meta.NOTREADY = str(error)
             return
-        self.Output.meta.assignFrom(carried(meta, dtype=np.float32, drange=(0.0, 1.0)))
+        meta.assignFrom(carried(self.Input.meta, dtype=np.float32))
 
     def requiredInputRoi(
-        self,
-        slot: Slot,
-        subindex: tuple[int, ...],
-        roi: SubRegion,
+        self, slot: Slot, subindex: tuple[int, ...], roi: SubRegion
     ) -> Mapping[Slot, SubRegion]:
-        """The same region, once least and greatest are known."""
+        """The same region, once the pass is made."""
         return {self.Input: SubRegion(self.Input, roi.start, roi.stop)}
 
-    def measure(self, grid: StageGrid, index: int) -> Mapping[str, Array]:
-        """Least and greatest of a block."""
-        data = self.Input.get(SubRegion(self.Input, *grid.bounds(index))).wait()
-        if data.dtype == np.bool_:
-            data = data.view(np.uint8)
-        least, greatest = (
-            (np.fmin.reduce(data, axis=None), np.fmax.reduce(data, axis=None)) if data.size else (0, 0)
-        )
-        return {"range": np.array([least, greatest], data.dtype)}
-
-    def merge(self, grid: StageGrid, results: Sequence[Mapping[str, Array]]) -> Mapping[str, Array]:
-        """Least and greatest of all blocks."""
-        ranges = np.array([one["range"] for one in results])
-        return {"range": np.array([np.fmin.reduce(ranges[:, 0]), np.fmax.reduce(ranges[:, 1])])}
+    def block(self, grid: StageGrid, index: int) -> Array:
+        """The data of a block."""
+        data: Array = self.Input.get(SubRegion(self.Input, *grid.bounds(index))).wait()
+        return data.view(np.uint8) if data.dtype == np.bool_ else data
 
     def apply(
-        self,
-        slot: Slot,
-        subindex: tuple[int, ...],
-        roi: Any,
-        result: Array,
-        grid: StageGrid,
-        merged: Mapping[str, Array],
+        self, slot: Slot, subindex: tuple[int, ...], roi: Any, result: Array, grid: StageGrid, merged: Arrays
     ) -> None:
         """The formula, slab by slab."""
         data = self.Input.get(SubRegion(self.Input, roi.start, roi.stop)).wait()
-        least, greatest = (np.float64(value) for value in merged["range"])
-        width = greatest - least
+        offset, width = self.offset_and_width(merged)
         for part in slabs(result.shape):
             source = data[part]
             if width > 0:
-                values = np.subtract(source, least, dtype=np.float64)
+                values = np.subtract(source, offset, dtype=np.float64)
                 np.divide(values, width, out=result[part], casting="same_kind")
                 del values
             else:
@@ -81,5 +86,92 @@ class OpNormalizeMinMax(StagedOperator):
 
     def scratch_bytes(self, slot: Slot, subindex: tuple[int, ...], roi: SubRegion) -> int:
         """A slab in float64."""
-        shape = tuple(b - a for a, b in zip(roi.start, roi.stop, strict=True))
-        return slab_voxels(shape) * 8
+        return slab_voxels([b - a for a, b in zip(roi.start, roi.stop, strict=True)]) * 8
+
+
+class OpNormalizeMinMax(Normalising):
+    """(x - least) / (greatest - least), as float32 from 0 to 1; least and greatest are those of the whole input.
+
+    NaN stays NaN and counts for neither. An input of one value becomes 0. Computed in float64 and rounded once.
+    """
+
+    def measure(self, grid: StageGrid, index: int) -> Arrays:
+        """Least and greatest of a block."""
+        data = self.block(grid, index)
+        if not data.size:
+            return {"range": np.zeros((0, 2), data.dtype)}
+        return {
+            "range": np.array(
+                [[np.fmin.reduce(data, axis=None), np.fmax.reduce(data, axis=None)]], data.dtype
+            )
+        }
+
+    def merge(self, grid: StageGrid, results: Sequence[Arrays]) -> Arrays:
+        """Least and greatest of all blocks."""
+        ranges = np.concatenate([one["range"] for one in results])
+        if not len(ranges):
+            return {"range": np.zeros(2)}
+        return {"range": np.array([np.fmin.reduce(ranges[:, 0]), np.fmax.reduce(ranges[:, 1])])}
+
+    def offset_and_width(self, merged: Arrays) -> tuple[float, float]:
+        """The least value, and how far the greatest is from it."""
+        least, greatest = (float(value) for value in merged["range"])
+        return least, greatest - least
+
+
+class OpNormalizeMeanStd(Normalising):
+    """(x - mean) / standard deviation, as float32; both are those of the whole input, from exact sums.
+
+    With NaN or an infinity in the input, all becomes NaN.
+    """
+
+    def measure(self, grid: StageGrid, index: int) -> Arrays:
+        """The exact sums of a block and of its squares."""
+        return sums_of(self.block(grid, index), with_squares=True)
+
+    def merge(self, grid: StageGrid, results: Sequence[Arrays]) -> Arrays:
+        """Those of all blocks."""
+        return merged_sums(grid, results)
+
+    def offset_and_width(self, merged: Arrays) -> tuple[float, float]:
+        """Mean and standard deviation."""
+        mean, variance = moments(merged)
+        return mean, float(np.sqrt(variance))
+
+
+class OpNormalizePercentile(Normalising):
+    """(x - p_low) / (p_high - p_low), as float32; the percentiles are those of the whole input.
+
+    For integers of at most 16 bits. Values outside of the percentiles fall outside of 0 to 1.
+    """
+
+    low = Parameter(1.0, at_least(0), "the percentile that becomes 0")
+    high = Parameter(99.0, at_least(0), "the percentile that becomes 1")
+
+    def check(self) -> None:
+        """Small integers."""
+        check_countable(self.Input.meta, self.name)
+        low, high = self.low.value, self.high.value
+        if not low < high <= 100:
+            raise OperatorError(f"{self.name}: low is {low} and high is {high}; give 0 <= low < high <= 100")
+
+    def measure(self, grid: StageGrid, index: int) -> Arrays:
+        """How often each value occurs in a block."""
+        return {"counts": value_counts(self.block(grid, index))}
+
+    def merge(self, grid: StageGrid, results: Sequence[Arrays]) -> Arrays:
+        """And in all blocks."""
+        return {"counts": np.sum([one["counts"] for one in results], axis=0)}
+
+    def offset_and_width(self, merged: Arrays) -> tuple[float, float]:
+        """The lower percentile, and how far the upper one is from it."""
+        dtype = self.Input.dtype
+        low, high = (
+            percentile_of(merged["counts"], least_value(dtype), percent)
+            for percent in (self.low.value, self.high.value)
+        )
+        return low, high - low
+
+    def scratch_bytes(self, slot: Slot, subindex: tuple[int, ...], roi: SubRegion) -> int:
+        """The sums of the counts, or a slab."""
+        return max(counted_bytes(self.Input.dtype), super().scratch_bytes(slot, subindex, roi))

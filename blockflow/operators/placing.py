@@ -1,17 +1,20 @@
-"""The same voxels at other places: crop, transpose."""
+"""The same voxels at other places: crop, pad, flip, transpose."""
 
 from abc import abstractmethod
 from fractions import Fraction
 from typing import Any
 
+import numpy as np
+
 from blockflow.errors import OperatorError
 from blockflow.graph import MetaDict, Slot
-from blockflow.operators.bases import Array, MappedOperator, Region
-from blockflow.operators.grid import AxisFrom, named_axes, regridded
-from blockflow.operators.parameters import Parameter, each, or_none, whole
+from blockflow.operators.bases import Array, MappedOperator, Region, copied_bytes, copy_along_axes
+from blockflow.operators.filtering import BOUNDARY_MODES
+from blockflow.operators.grid import AxisFrom, carried, named_axes, regridded
+from blockflow.operators.parameters import Parameter, at_least, each, number, one_of, or_none, whole
 from blockflow.rtype import SubRegion
 
-__all__ = ["Cropping", "OpCrop", "OpTranspose"]
+__all__ = ["Cropping", "OpCrop", "OpFlip", "OpPad", "OpTranspose"]
 
 
 class Cropping(MappedOperator):
@@ -131,3 +134,141 @@ class OpTranspose(MappedOperator):
         axes = self.axes()
         seen = result.transpose([axes.index(axis) for axis in range(len(axes))])
         self.Input.get(SubRegion(self.Input, *self.source(roi))).writeInto(seen).wait()
+
+
+class OpFlip(MappedOperator):
+    """The voxels in reverse order along some axes; the place of the volume in the world stays."""
+
+    axes = Parameter(None, None, "names or numbers of the axes; default all of space", optional=True)
+
+    parallel_inputs = False
+
+    def _axes(self) -> tuple[int, ...]:
+        return named_axes(self.axes.value, self.Input.meta, self.axes.path)
+
+    def describe(self) -> MetaDict:
+        """As the input."""
+        self._axes()
+        return carried(self.Input.meta, drange=self.Input.meta.drange)
+
+    def source(self, roi: SubRegion) -> Region:
+        """The region on the other side."""
+        axes, shape = self._axes(), self.Input.meta.shape
+        bounds = list(enumerate(zip(roi.start, roi.stop, shape, strict=True)))
+        return (
+            [size - b if axis in axes else a for axis, (a, b, size) in bounds],
+            [size - a if axis in axes else b for axis, (a, b, size) in bounds],
+        )
+
+    def dirtied(self, slot: Slot, subindex: tuple[int, ...], roi: SubRegion) -> Region:
+        """The region on the other side."""
+        return self.source(roi)
+
+    def execute(self, slot: Slot, subindex: tuple[int, ...], roi: SubRegion, result: Array) -> None:
+        """The input's voxels, straight into the result, seen the other way round."""
+        axes = self._axes()
+        seen = result[tuple(slice(None, None, -1 if axis in axes else 1) for axis in range(result.ndim))]
+        self.Input.get(SubRegion(self.Input, *self.source(roi))).writeInto(seen).wait()
+
+
+class OpPad(MappedOperator):
+    """The input with voxels around it: `before` and `after` it along each axis. The offset moves back.
+
+    What is around is as `mode` says, as in scipy.ndimage: `constant` (the value `cval`), `nearest` (a a | a b c d),
+    `reflect` (b a | a b c d), `mirror` (c b | a b c d).
+    """
+
+    before = Parameter(
+        0, each(at_least(0, whole)), "voxels before the first, for all axes of space or each axis"
+    )
+    after = Parameter(
+        0, each(at_least(0, whole)), "voxels after the last, for all axes of space or each axis"
+    )
+    mode = Parameter(
+        "constant", one_of(*BOUNDARY_MODES), "what is around the input: constant, nearest, reflect or mirror"
+    )
+    cval = Parameter(0, number, "the value around the input, for mode constant")
+
+    parallel_inputs = False
+
+    def _widths(self, slot: Parameter) -> tuple[int, ...]:
+        meta, value = self.Input.meta, slot.value
+        if not isinstance(value, tuple):
+            axes = named_axes(None, meta, slot.path)
+            return tuple(value if axis in axes else 0 for axis in range(len(meta.shape)))
+        if len(value) != len(meta.shape):
+            raise OperatorError(
+                f"{slot.path} is {list(value)}; give one number, or one for each of the {len(meta.shape)} axes"
+            )
+        return value
+
+    def describe(self) -> MetaDict:
+        """A larger shape; the offset is moved by `before` voxels."""
+        before, after, shape = self._widths(self.before), self._widths(self.after), self.Input.meta.shape
+        axes = [AxisFrom(axis, start=Fraction(-width)) for axis, width in enumerate(before)]
+        larger = tuple(size + a + b for size, a, b in zip(shape, before, after, strict=True))
+        return regridded(self.Input.meta, axes, larger, self.Input.path)
+
+    def _places(self, roi: SubRegion) -> list[Array]:
+        """For each axis, the voxel of the input that each voxel of a region is a copy of; -1: of none."""
+        mode = self.mode.value
+        return [
+            _mirrored(np.arange(a, b) - width, size, mode)
+            for a, b, width, size in zip(
+                roi.start, roi.stop, self._widths(self.before), self.Input.meta.shape, strict=True
+            )
+        ]
+
+    def source(self, roi: SubRegion) -> Region:
+        """From the first to the last voxel that is copied."""
+        within = [places[places >= 0] for places in self._places(roi)]
+        if not all(map(len, within)):
+            return [0] * roi.dim, [0] * roi.dim
+        return [int(one.min()) for one in within], [int(one.max()) + 1 for one in within]
+
+    def dirtied(self, slot: Slot, subindex: tuple[int, ...], roi: SubRegion) -> Region:
+        """The region and, if it may be seen around, all that is."""
+        before, shape = self._widths(self.before), self.Output.meta.shape
+        if self.mode.value != "constant":
+            return [0] * len(shape), shape
+        return (
+            [a + width for a, width in zip(roi.start, before, strict=True)],
+            [b + width for b, width in zip(roi.stop, before, strict=True)],
+        )
+
+    def execute(self, slot: Slot, subindex: tuple[int, ...], roi: SubRegion, result: Array) -> None:
+        """The inner part straight into the result, what is around by copying."""
+        places, constant = self._places(roi), self.mode.value == "constant"
+        start, stop = self.source(roi)
+        if constant:
+            result[...] = np.asarray(self.cval.value).astype(result.dtype)
+            if all(a < b for a, b in zip(start, stop, strict=True)):
+                inner = tuple(
+                    slice(int(first := np.argmax(one >= 0)), int(first) + b - a)
+                    for one, a, b in zip(places, start, stop, strict=True)
+                )
+                self.Input.get(SubRegion(self.Input, start, stop)).writeInto(result[inner]).wait()
+            return
+        data = self.Input.get(SubRegion(self.Input, start, stop)).wait()
+        moved = [one - low for one, low in zip(places, start, strict=True)]
+        copy_along_axes(data, moved, result)
+
+    def scratch_bytes(self, slot: Slot, subindex: tuple[int, ...], roi: SubRegion) -> int:
+        """Voxels copied along all axes but the first."""
+        if self.mode.value == "constant":
+            return 0
+        start, stop = self.read_region(roi)
+        shape = [b - a for a, b in zip(start, stop, strict=True)]
+        inner = [b - a for a, b in zip(roi.start, roi.stop, strict=True)]
+        return copied_bytes(shape, inner, self.Output.dtype.itemsize)
+
+
+def _mirrored(places: Array, size: int, mode: str) -> Array:
+    """Where an index that may lie outside of an axis of `size` voxels is taken from."""
+    if mode == "constant":
+        return np.where((places >= 0) & (places < size), places, -1)
+    if mode == "nearest" or size == 1:
+        return np.clip(places, 0, size - 1)
+    period = 2 * size if mode == "reflect" else 2 * size - 2
+    folded = places % period
+    return np.where(folded < size, folded, (period - 1 if mode == "reflect" else period) - folded)

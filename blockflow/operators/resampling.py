@@ -1,6 +1,7 @@
 """Fewer or more voxels, by whole factors."""
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from itertools import product
 
@@ -8,7 +9,8 @@ import numpy as np
 
 from blockflow.errors import OperatorError
 from blockflow.graph import MetaDict, Slot
-from blockflow.operators.bases import Array, MappedOperator, Region
+from blockflow.operators.bases import Array, MappedOperator, Region, copied_bytes, copy_along_axes
+from blockflow.operators.grey_values import saturated
 from blockflow.operators.grid import AxisFrom, named_axes, regridded
 from blockflow.operators.parameters import Parameter, at_least, each, one_of, whole
 from blockflow.operators.reducing import reduce_windows, reduced_bytes
@@ -120,43 +122,90 @@ def _equal_windows(
 
 
 class OpUpsample(Resampling):
-    """Each voxel becomes `factor` equal ones along each axis. Voxel sizes are divided by it, the offset stays."""
+    """Each voxel becomes `factor` along each axis. Voxel sizes are divided by the factor, the offset stays.
+
+    `method` says how: `nearest` (equal ones, also for labels) or `linear` (between the middles of voxels; beyond the
+    first and the last middle, the value there; in float64, integers are rounded, ties to even).
+    """
+
+    method = Parameter("nearest", one_of("nearest", "linear"), "what the new voxels are: nearest, linear")
 
     def describe(self) -> MetaDict:
         """The shape multiplied by the factors."""
         meta, factors = self.Input.meta, self.factors()
+        if self.method.value == "linear" and np.dtype(meta.dtype).kind not in "iuf":
+            raise OperatorError(
+                f"there is nothing between two values of {np.dtype(meta.dtype)}; use method nearest"
+            )
         shape = tuple(size * factor for size, factor in zip(meta.shape, factors, strict=True))
         axes = [AxisFrom(axis, Fraction(1, factor)) for axis, factor in enumerate(factors)]
         return regridded(meta, axes, shape, self.Input.path)
 
+    def _more(self) -> list[int]:
+        """Voxels more that are read on each side."""
+        linear = self.method.value == "linear"
+        return [int(linear and factor > 1) for factor in self.factors()]
+
     def source(self, roi: SubRegion) -> Region:
-        """The voxels that the region's voxels are copies of."""
-        factors = self.factors()
+        """The voxels that the region's voxels are copies of, or lie between."""
+        factors, more = self.factors(), self._more()
         return (
-            [a // factor for a, factor in zip(roi.start, factors, strict=True)],
-            [-(-b // factor) for b, factor in zip(roi.stop, factors, strict=True)],
+            [a // factor - one for a, factor, one in zip(roi.start, factors, more, strict=True)],
+            [-(-b // factor) + one for b, factor, one in zip(roi.stop, factors, more, strict=True)],
         )
 
     def dirtied(self, slot: Slot, subindex: tuple[int, ...], roi: SubRegion) -> Region:
-        """All copies."""
-        factors = self.factors()
+        """All voxels that it becomes, or that are nearer to it than to the one after next."""
+        factors, more = self.factors(), self._more()
         return (
-            [a * factor for a, factor in zip(roi.start, factors, strict=True)],
-            [b * factor for b, factor in zip(roi.stop, factors, strict=True)],
+            [(a - one) * factor for a, factor, one in zip(roi.start, factors, more, strict=True)],
+            [(b + one) * factor for b, factor, one in zip(roi.stop, factors, more, strict=True)],
         )
 
     def execute(self, slot: Slot, subindex: tuple[int, ...], roi: SubRegion, result: Array) -> None:
-        """Each of the copies that a voxel has, for all voxels at once."""
+        """By copies, or by weights along one axis after the other."""
         start, stop = self.read_region(roi)
         data = self.Input.get(SubRegion(self.Input, start, stop)).wait()
-        factors = self.factors()
-        for shift in product(*map(range, factors)):
-            # output voxel i is copy `shift` of input voxel i // factor where i % factor == shift
-            first = [(s - a) % f for s, a, f in zip(shift, roi.start, factors, strict=True)]
-            target = result[tuple(slice(at, None, f) for at, f in zip(first, factors, strict=True))]
-            origin = [
-                (a + at) // f - low for a, at, f, low in zip(roi.start, first, factors, start, strict=True)
-            ]
-            target[...] = data[
-                tuple(slice(at, at + size) for at, size in zip(origin, target.shape, strict=True))
-            ]
+        if self.method.value == "linear":
+            self._between(data, start, roi, result)
+            return
+        places = [
+            np.arange(a, b) // factor - low
+            for a, b, factor, low in zip(roi.start, roi.stop, self.factors(), start, strict=True)
+        ]
+        copy_along_axes(data, places, result)
+
+    def _between(self, data: Array, start: Sequence[int], roi: SubRegion, result: Array) -> None:
+        current = data.astype(np.float64)
+        shape = self.Input.meta.shape
+        for axis, (factor, low) in enumerate(zip(self.factors(), start, strict=True)):
+            if factor == 1:
+                continue
+            place = (np.arange(roi.start[axis], roi.stop[axis]) * 2 + 1 - factor) / (2 * factor)
+            place = np.clip(place, 0, shape[axis] - 1)
+            before = np.floor(place).astype(int)
+            after = np.minimum(before + 1, shape[axis] - 1)
+            weight = (place - before).reshape([-1 if one == axis else 1 for one in range(data.ndim)])
+            made = np.take(current, after - low, axis)
+            made *= weight
+            lower = np.take(current, before - low, axis)
+            lower *= 1 - weight
+            made += lower
+            current = made
+            del made, lower
+        saturated(current, result)
+
+    def scratch_bytes(self, slot: Slot, subindex: tuple[int, ...], roi: SubRegion) -> int:
+        """Voxels copied along all axes but the first; or the data in float64 before and after an axis."""
+        start, stop = self.read_region(roi)
+        current = [b - a for a, b in zip(start, stop, strict=True)]
+        if self.method.value == "nearest":
+            inner = [b - a for a, b in zip(roi.start, roi.stop, strict=True)]
+            return copied_bytes(current, inner, self.Output.dtype.itemsize)
+        most = math.prod(current)
+        for axis, factor in enumerate(self.factors()):
+            if factor > 1:
+                before = math.prod(current)
+                current[axis] = roi.stop[axis] - roi.start[axis]
+                most = max(most, before + 2 * math.prod(current))
+        return 8 * most

@@ -103,6 +103,10 @@ class OpSlicedBlockedArrayCache(Operator):
     def setInSlot(self, slot: Slot, subindex: tuple[int, ...], roi: Any, value: Any) -> None:
         """The inner caches take pushed data themselves."""
 
+    def scratch_bytes(self, slot: Slot, subindex: tuple[int, ...], roi: Any) -> int:
+        """None, as of the inner caches."""
+        return 0
+
     def usedMemory(self) -> int:
         """The bytes of all that is kept."""
         return sum(cache.usedMemory() for cache in self._caches)

@@ -1,132 +1,193 @@
-"""Gaussian smoothing."""
+"""Gaussian smoothing, and what follows from derivatives of a Gaussian."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
 import numpy as np
 
 from blockflow.errors import OperatorError
-from blockflow.graph import InputSlot, Slot
-from blockflow.operators.bases import Array, LocalOperator
-from blockflow.operators.grid import named_axes
-from blockflow.operators.parameters import Parameter, at_least, each, number, one_of
+from blockflow.graph import Slot
+from blockflow.operators.bases import Array
+from blockflow.operators.filtering import FloatFilter, inner_shape, readable, readable_bytes
+from blockflow.operators.parameters import Parameter, at_least, each, whole
 from blockflow.operators.separable import Pass, passes_bytes, run_passes
 from blockflow.rtype import SubRegion
 
-__all__ = ["BOUNDARY_MODES", "OpGaussianSmoothing"]
-
-#: what a filter sees beyond the border of the array, as in scipy.ndimage
-BOUNDARY_MODES = ("reflect", "constant", "nearest", "mirror")
-
-
-class Filter(LocalOperator):
-    """A filter of one image over some of its axes, each time and channel for itself.
-
-    Beyond the border of the array it sees what `mode` says, as in scipy.ndimage: `reflect` (d c b a | a b c d),
-    `constant` (the value `cval`), `nearest` (a a a a | a b c d), `mirror` (d c b | a b c d).
-    """
-
-    Input = InputSlot()
-    mode = Parameter("reflect", one_of(*BOUNDARY_MODES), "what lies beyond the border of the array")
-    cval = Parameter(0.0, number, "the value beyond the border, for mode constant")
-    axes = Parameter(
-        None, None, "names or numbers of the axes it runs over; by default all of space", optional=True
-    )
-
-    parallel_inputs = False
-
-    def filtered_axes(self) -> tuple[int, ...]:
-        """The axes it runs over, as numbers."""
-        return named_axes(self.axes.value, self.Input.meta, self.axes.path)
-
-    def per_axis(self, name: str) -> dict[int, Any]:
-        """A parameter for each axis that it runs over: one value for all of them, or one for each in order."""
-        value = self.inputs[name].value
-        axes = self.filtered_axes()
-        if not isinstance(value, tuple):
-            return dict.fromkeys(axes, value)
-        if len(value) != len(axes):
-            raise OperatorError(
-                f"{self.inputs[name].path} is {list(value)}: {len(value)} values for {len(axes)} axes; "
-                "give one value, or one for each axis that the operator runs over"
-            )
-        return dict(zip(axes, value, strict=True))
-
-    def radii(self) -> dict[int, int]:
-        """How far it looks along each axis it runs over, in voxels."""
-        raise NotImplementedError
-
-    def context(self) -> Sequence[tuple[int, int]]:
-        """`radii`, on both sides."""
-        radii = self.radii()
-        return [(radii.get(axis, 0),) * 2 for axis in range(len(self.Input.meta.shape))]
+__all__ = [
+    "GaussianFilter",
+    "OpDifferenceOfGaussians",
+    "OpGaussianDerivative",
+    "OpGaussianGradientMagnitude",
+    "OpGaussianSmoothing",
+    "OpLaplacianOfGaussian",
+    "gaussian_passes",
+]
 
 
-class FloatFilter(Filter):
-    """A filter whose output is float32, or float64 for an input of float64."""
+class GaussianFilter(FloatFilter):
+    """A filter by a Gaussian or its derivatives: one pass for each axis, in the order of the axes.
 
-    def output_dtype(self, *dtypes: Any) -> Any:
-        """float64 stays; all else is float32."""
-        (dtype,) = map(np.dtype, dtypes)
-        if dtype.kind not in "biuf":
-            raise OperatorError(f"{self.name} filters real numbers, not {dtype}")
-        return np.dtype(np.float64 if dtype == np.float64 else np.float32)
-
-
-class OpGaussianSmoothing(FloatFilter):
-    """The input convolved with a Gaussian: exp(-x^2 / (2 sigma^2)), along one axis after the other.
-
-    Sums are computed in float64; the output is float32 (float64 for an input of float64). Equal to
-    `scipy.ndimage.gaussian_filter(image, sigma, output=float32, mode=mode, cval=cval, truncate=truncate)`.
+    Sums are computed in float64, and rounded after each pass to the dtype of the output, as by scipy.
     """
 
     sigma = Parameter(1.0, each(at_least(0)), "standard deviation in voxels, for all axes or each; 0: none")
     truncate = Parameter(4.0, at_least(0), "where the Gaussian ends, in standard deviations")
 
+    def sigmas(self, name: str = "sigma") -> dict[int, float]:
+        """The standard deviation along each axis that has one, in the order of the axes."""
+        return {axis: sigma for axis, sigma in sorted(self.per_axis(name).items()) if sigma > 1e-15}
+
     def radii(self) -> dict[int, int]:
         """As scipy: truncate * sigma, rounded."""
+        return self.radii_of("sigma")
+
+    def radii_of(self, name: str) -> dict[int, int]:
+        """The radius along each axis, of a parameter that holds standard deviations."""
         truncate = self.truncate.value
-        return {axis: int(truncate * sigma + 0.5) for axis, sigma in self._sigmas().items()}
+        return {axis: int(truncate * sigma + 0.5) for axis, sigma in self.sigmas(name).items()}
 
-    def _sigmas(self) -> dict[int, float]:
-        return {axis: sigma for axis, sigma in sorted(self.per_axis("sigma").items()) if sigma > 1e-15}
-
-    def compute(self, result: Array, core: tuple[slice, ...], *data: Any) -> None:
-        """One pass for each axis, in the order of the axes."""
-        from scipy.ndimage import gaussian_filter1d
-
-        image = readable(data[0])
+    def smooth(
+        self,
+        image: Array,
+        core: tuple[slice, ...],
+        result: Array,
+        orders: Mapping[int, int],
+        name: str = "sigma",
+    ) -> None:
+        """Fill `result` with the image convolved by derivatives of a Gaussian of the given orders (0: none)."""
         options = {"mode": self.mode.value, "cval": self.cval.value, "truncate": self.truncate.value}
-        run_passes(
-            image,
-            core,
-            [
-                Pass(axis, partial(_gaussian, gaussian_filter1d, axis, sigma, options))
-                for axis, sigma in self._sigmas().items()
-            ],
-            result,
+        run_passes(image, core, gaussian_passes(self.sigmas(name), orders, options), result)
+
+    def smooth_bytes(self, roi: SubRegion, name: str = "sigma") -> int:
+        """What `smooth` takes for a region."""
+        return passes_bytes(
+            self.read_shape(roi), inner_shape(roi), list(self.sigmas(name)), self.Output.dtype.itemsize
         )
 
     def scratch_bytes(self, slot: Slot, subindex: tuple[int, ...], roi: SubRegion) -> int:
-        """What lies between two passes."""
-        inner = [b - a for a, b in zip(roi.start, roi.stop, strict=True)]
-        shape = self.read_shape(roi)
-        passes = passes_bytes(shape, inner, list(self._sigmas()), self.Output.dtype.itemsize)
-        return passes + readable_bytes(self.Input, shape)
+        """What lies between two passes, and arrays of the region beside the result."""
+        voxels = math.prod(inner_shape(roi))
+        own = self.arrays_beside() * voxels * self.Output.dtype.itemsize
+        return self.smooth_bytes(roi) + own + readable_bytes(self.Input, self.read_shape(roi))
+
+    def arrays_beside(self) -> int:
+        """How many arrays of the region it holds beside the result."""
+        return 0
 
 
-def _gaussian(
-    filter1d: Any, axis: int, sigma: float, options: dict[str, Any], data: Array, output: Array
-) -> None:
-    filter1d(data, sigma, axis, output=output, **options)
+def gaussian_passes(
+    sigmas: Mapping[int, float], orders: Mapping[int, int], options: Mapping[str, Any]
+) -> list[Pass]:
+    """One pass of `scipy.ndimage.gaussian_filter1d` for each axis."""
+    from scipy.ndimage import gaussian_filter1d
+
+    def run(axis: int, sigma: float, data: Array, output: Array) -> None:
+        gaussian_filter1d(data, sigma, axis, orders.get(axis, 0), output, **options)
+
+    return [Pass(axis, partial(run, axis, sigma)) for axis, sigma in sigmas.items()]
 
 
-def readable(image: Array) -> Array:
-    """An image of a dtype that scipy's filters take: half floats become float32."""
-    return image.astype(np.float32) if image.dtype == np.float16 else image
+class OpGaussianSmoothing(GaussianFilter):
+    """The input convolved with a Gaussian: exp(-x^2 / (2 sigma^2)), along one axis after the other.
+
+    The output is float32, or float64 for an input of float64. Equal to `scipy.ndimage.gaussian_filter(image, sigma,
+    output=float32, mode=mode, cval=cval, truncate=truncate)`.
+    """
+
+    def compute(self, result: Array, core: tuple[slice, ...], *data: Any) -> None:
+        """One pass for each axis."""
+        self.smooth(readable(data[0]), core, result, {})
 
 
-def readable_bytes(slot: Slot, shape: Sequence[int]) -> int:
-    """What `readable` takes."""
-    return int(np.prod(shape)) * 4 if slot.dtype == np.float16 else 0
+class OpGaussianDerivative(GaussianFilter):
+    """A derivative of the input smoothed by a Gaussian: of `order` 0, 1, 2 or 3 along each axis.
+
+    In units of grey value per voxel (to the power of the order). Equal to `scipy.ndimage.gaussian_filter(image, sigma,
+    order, output=float32)`.
+    """
+
+    order = Parameter(1, each(at_least(0, whole)), "0 to 3, for all axes or each")
+
+    def radii(self) -> dict[int, int]:
+        """As for smoothing."""
+        if any(order > 3 for order in self.per_axis("order").values()):
+            raise OperatorError(f"{self.order.path} is {self.order.value}; give 0 to 3")
+        return super().radii()
+
+    def compute(self, result: Array, core: tuple[slice, ...], *data: Any) -> None:
+        """One pass for each axis."""
+        self.smooth(readable(data[0]), core, result, self.per_axis("order"))
+
+
+class OpDifferenceOfGaussians(GaussianFilter):
+    """The input smoothed by `sigma`, minus that smoothed by the larger `sigma_outer`: blobs of a size in between."""
+
+    sigma_outer = Parameter(
+        1.6, each(at_least(0)), "the larger standard deviation in voxels, for all axes or each"
+    )
+
+    def radii(self) -> dict[int, int]:
+        """The larger one along each axis."""
+        inner, outer = self.radii_of("sigma"), self.radii_of("sigma_outer")
+        return {axis: max(inner.get(axis, 0), outer.get(axis, 0)) for axis in sorted({*inner, *outer})}
+
+    def compute(self, result: Array, core: tuple[slice, ...], *data: Any) -> None:
+        """Each with its own context, and the difference in the output's dtype."""
+        image = readable(data[0])
+        self.smooth(image, core, result, {})
+        outer = np.empty_like(result, order="C")
+        self.smooth(image, core, outer, {}, "sigma_outer")
+        result -= outer
+
+    def smooth_bytes(self, roi: SubRegion, name: str = "sigma") -> int:
+        """Of the two, the one that takes more."""
+        return max(super().smooth_bytes(roi, "sigma"), super().smooth_bytes(roi, "sigma_outer"))
+
+    def arrays_beside(self) -> int:
+        """The outer one."""
+        return 1
+
+
+class OpLaplacianOfGaussian(GaussianFilter):
+    """The sum of the second derivatives of the input smoothed by a Gaussian: dark blobs positive, bright ones negative.
+
+    Equal to `scipy.ndimage.gaussian_laplace(image, sigma, output=float32)`.
+    """
+
+    def compute(self, result: Array, core: tuple[slice, ...], *data: Any) -> None:
+        """The second derivative along one axis after the other, added up in the output's dtype."""
+        image, axes = readable(data[0]), sorted(self.filtered_axes())
+        self.smooth(image, core, result, {axes[0]: 2})
+        made = np.empty_like(result, order="C")
+        for axis in axes[1:]:
+            self.smooth(image, core, made, {axis: 2})
+            result += made
+
+    def arrays_beside(self) -> int:
+        """One derivative."""
+        return 1
+
+
+class OpGaussianGradientMagnitude(GaussianFilter):
+    """The length of the gradient of the input smoothed by a Gaussian: high at edges. Grey values per voxel.
+
+    Equal to `scipy.ndimage.gaussian_gradient_magnitude(image, sigma, output=float32)`.
+    """
+
+    def compute(self, result: Array, core: tuple[slice, ...], *data: Any) -> None:
+        """The square root of the sum of the squared first derivatives."""
+        image, axes = readable(data[0]), sorted(self.filtered_axes())
+        self.smooth(image, core, result, {axes[0]: 1})
+        np.multiply(result, result, out=result)
+        made = np.empty_like(result, order="C")
+        for axis in axes[1:]:
+            self.smooth(image, core, made, {axis: 1})
+            np.multiply(made, made, out=made)
+            result += made
+        np.sqrt(result, out=result)
+
+    def arrays_beside(self) -> int:
+        """One derivative."""
+        return 1

@@ -1,24 +1,23 @@
-"""Lists of arrays made into one, and one array made into a list."""
+"""Lists of arrays made into one."""
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from blockflow.errors import OperatorError
-from blockflow.graph import InputSlot, MetaDict, Operator, OutputSlot, Slot
+from blockflow.graph import InputSlot, MetaDict, Slot
 from blockflow.operators.bases import ArrayOperator, Region
-from blockflow.operators.grid import AxisFrom, channel_axis, named_axes, regridded, same_grid
+from blockflow.operators.grid import AxisFrom, named_axes, regridded, same_grid
 from blockflow.operators.parameters import Parameter, at_least, text, whole
 from blockflow.rtype import SubRegion
 
 __all__ = [
     "Joining",
-    "OpMultiArraySlicer",
-    "OpMultiArraySlicer2",
+    "OpConcatenate",
     "OpMultiArrayStacker",
-    "OpSingleChannelSelector",
+    "OpStack",
 ]
 
 Array = np.ndarray[Any, Any]
@@ -138,148 +137,25 @@ class OpMultiArrayStacker(Joining):
         return axis, None
 
 
-class Slicing(Operator):
-    """An array made into a list of its slices along an axis."""
+class OpStack(Joining):
+    """A list of arrays of one shape made into one array, along a new axis of channels, which stands at `axis`."""
 
-    Input = InputSlot()
-    AxisFlag = Parameter(None, None, "the name or number of the axis")
+    axis = Parameter(0, at_least(0, whole), "where the new axis stands")
 
-    Slices = OutputSlot(level=1)
-
-    #: whether the slices keep the axis, with size 1
-    keeps_axis = False
-
-    def axis(self) -> int:
-        """The axis along which it is cut."""
-        (axis,) = named_axes((self.AxisFlag.value,), self.Input.meta, self.AxisFlag.path)
-        return axis
-
-    def indices(self) -> Sequence[int]:
-        """Which slices there are."""
-        return range(self.Input.meta.shape[self.axis()])
-
-    def setupOutputs(self) -> None:
-        """One slot for each slice."""
-        meta = self.Input.meta
-        try:
-            axis, indices = self.axis(), self.indices()
-        except OperatorError:
-            self.Slices.resize(0)
-            raise
-        axes = [AxisFrom(one) for one in range(len(meta.shape)) if self.keeps_axis or one != axis]
-        shape = [
-            1 if one == axis else size
-            for one, size in enumerate(meta.shape)
-            if self.keeps_axis or one != axis
-        ]
-        described = regridded(meta, axes, tuple(shape), self.Input.path)
-        self.Slices.resize(len(indices))
-        for slot in self.Slices:
-            slot.meta.assignFrom(described)
-
-    def _region(self, subindex: tuple[int, ...], roi: SubRegion) -> SubRegion:
-        axis = self.axis()
-        index = self.indices()[subindex[0]]
-        region = (
-            roi.setDim(axis, index, index + 1) if self.keeps_axis else roi.insertDim(axis, index, index + 1)
-        )
-        return SubRegion(self.Input, region.start, region.stop)
-
-    def requiredInputRoi(
-        self, slot: Slot, subindex: tuple[int, ...], roi: SubRegion
-    ) -> Mapping[Slot, SubRegion]:
-        """The region, in its slice."""
-        return {self.Input: self._region(subindex, roi)}
-
-    def execute(self, slot: Slot, subindex: tuple[int, ...], roi: SubRegion, result: Array) -> None:
-        """The input's data, straight into the result."""
-        axis = self.axis()
-        seen = result if self.keeps_axis else np.expand_dims(result, axis)
-        self.Input.get(self._region(subindex, roi)).writeInto(seen).wait()
-
-    def propagateDirty(self, slot: Slot, subindex: tuple[int, ...], roi: Any) -> None:
-        """The slices that a region touches."""
-        if slot is not self.Input:
-            self.Slices.setDirty()
-            return
-        axis = self.axis()
-        for one, index in zip(self.Slices, self.indices(), strict=True):
-            if roi.start[axis] <= index < roi.stop[axis]:
-                part = roi.setDim(axis, 0, 1) if self.keeps_axis else roi.popDim(axis)
-                one.setDirty(part.start, part.stop)
+    def joint(self) -> tuple[int, str | None]:
+        """A new axis."""
+        dims = len(self.Images[0].meta.shape)
+        if self.axis.value > dims:
+            raise OperatorError(f"{self.axis.path} is {self.axis.value}; the arrays have {dims} axes")
+        return self.axis.value, "c^"
 
 
-class OpMultiArraySlicer(Slicing):
-    """The slices of an array along `AxisFlag`, without that axis, as the list `Slices`."""
+class OpConcatenate(Joining):
+    """A list of arrays made into one, one after the other along an axis that they have; the place is the first's."""
 
+    axis = Parameter(0, None, "name or number of the axis")
 
-class OpMultiArraySlicer2(Slicing):
-    """The slices of an array along `AxisFlag`, which they keep with size 1, as the list `Slices`.
-
-    `SliceIndexes` says which slices, by default all.
-    """
-
-    keeps_axis = True
-
-    SliceIndexes = Parameter(
-        None,
-        lambda value, where: tuple(at_least(0, whole)(one, where) for one in value),
-        "which slices",
-        optional=True,
-    )
-
-    def indices(self) -> Sequence[int]:
-        """Those of `SliceIndexes`."""
-        size = self.Input.meta.shape[self.axis()]
-        given = self.SliceIndexes.value
-        if given is not None and any(index >= size for index in given):
-            raise OperatorError(f"{self.SliceIndexes.path} is {given}; the axis has {size} slices, from 0 on")
-        return range(size) if given is None else tuple(given)
-
-
-class OpSingleChannelSelector(ArrayOperator):
-    """One channel of an array: its slice `Index` along the channel axis, which it keeps with size 1.
-
-    The channel axis is the one that the metadata name as such; without any, it is the last.
-    """
-
-    Input = InputSlot()
-    Index = Parameter(None, at_least(0, whole), "the number of the channel, from 0")
-
-    parallel_inputs = False
-
-    def describe(self) -> MetaDict:
-        """The size of the channel axis is 1."""
-        meta, axis = self.Input.meta, self._axis()
-        if self.Index.value >= meta.shape[axis]:
-            raise OperatorError(
-                f"{self.Index.path} is {self.Index.value}; there are {meta.shape[axis]} channels"
-            )
-        shape = tuple(1 if one == axis else size for one, size in enumerate(meta.shape))
-        return regridded(meta, [AxisFrom(one) for one in range(len(shape))], shape, self.Input.path)
-
-    def _axis(self) -> int:
-        return channel_axis(self.Input.meta, self.Input.path)
-
-    def _region(self, roi: SubRegion) -> SubRegion:
-        index = self.Index.value
-        region = roi.setDim(self._axis(), index, index + 1)
-        return SubRegion(self.Input, region.start, region.stop)
-
-    def requiredInputRoi(
-        self, slot: Slot, subindex: tuple[int, ...], roi: SubRegion
-    ) -> Mapping[Slot, SubRegion]:
-        """The region, in that channel."""
-        return {self.Input: self._region(roi)}
-
-    def execute(self, slot: Slot, subindex: tuple[int, ...], roi: SubRegion, result: Array) -> Any:
-        """The input's data, straight into the result."""
-        return self.Input.get(self._region(roi)).writeInto(result).wait()
-
-    def dirtied(self, slot: Slot, subindex: tuple[int, ...], roi: SubRegion) -> Region | None:
-        """The region, if it has that channel."""
-        axis = self._axis()
-        if not roi.start[axis] <= self.Index.value < roi.stop[axis]:
-            return None
-        part = roi.setDim(axis, 0, 1)
-        return part.start, part.stop
+    def joint(self) -> tuple[int, str | None]:
+        """The axis."""
+        (axis,) = named_axes([self.axis.value], self.Images[0].meta, self.axis.path)
+        return axis, None

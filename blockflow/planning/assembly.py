@@ -12,7 +12,7 @@ from blockflow.errors import PlanError
 from blockflow.graph import Operator, Slot
 from blockflow.planning.part import ApplyPart, Part, PassPart
 from blockflow.planning.plan import Plan, PlannedRoi, PlannedTask
-from blockflow.planning.planner import BASELINE, Draft, Stage, needs
+from blockflow.planning.planner import BASELINE, DEFAULT_MEMORY, Draft, Stage, needs
 from blockflow.storage import ResultsSpec
 from blockflow.tasks import BlockwiseTask
 from blockflow.tasks.geometry import BlockGrid
@@ -81,7 +81,7 @@ def assemble(
         tasks=tuple(tasks),
         lattice=tuple(draft.lattice.texts()),
         num_workers=draft.num_workers,
-        memory_limit=memory,
+        memory_limit=memory or DEFAULT_MEMORY,
         baseline=BASELINE,
         critical_path=_critical_path(tasks),
         warnings=tuple(planner.warnings),
@@ -160,11 +160,14 @@ class _Assembly:
             upstream=tuple(dict.fromkeys(upstream)),
         )
         self._warn(planned, grid)
-        if choice.better is not None:
-            self.notes.append(
-                f"{planned.name}: blocks stay {list(planned.block_shape)} voxels, as when this run directory was last "
-                f"run, so that what is done stays done. Blocks of {list(choice.better.shape / voxel)} would take about "
-                f"{100 * choice.better.seconds / choice.seconds:.0f} % of the time: to do it all anew, give block_shape"
+        approximate = [
+            draft.names.get(one, one.name)
+            for one in part.operators(frame.roi)
+            if one.exactness == "approximate"
+        ]
+        if approximate:
+            self.warnings.append(
+                f"{planned.name}: {', '.join(approximate)} gives blockwise only about what it gives for the whole"
             )
         self._done[planned.name] = planned
         if isinstance(part, PassPart):

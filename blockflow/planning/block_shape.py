@@ -7,8 +7,8 @@ or fewer of them, are better. They were chosen on one machine, see `benchmarks/p
 
 import itertools
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
 
 from funlib.geometry import Coordinate, Roi
@@ -25,34 +25,22 @@ _PER_BLOCK, _PER_BYTE_READ, _PER_BYTE_WRITTEN, _PER_WORK = 6e-3, 1e-9, 3e-9, 1e-
 #: blocks per worker that a plan gives if it can, so that the last ones do not keep all others waiting
 _BLOCKS_PER_WORKER = 4
 
-#: a block shape of the plan before is called slow if another one takes so much less: seconds, and a factor
-_MUCH_LESS_SECONDS, _MUCH_LESS = 2.0, 1.5
-
 #: blocks along an axis, in write units, that are tried
 _MULTIPLES = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32, 48, 64, 96, 128, 192, 256)
 
 
 @dataclass(frozen=True)
 class Choice:
-    """A block shape in lattice units, and what an inner block of it costs.
-
-    `better` is one that would take clearly less time, where this one was kept from the plan before.
-    """
+    """A block shape in lattice units, and what an inner block of it costs."""
 
     shape: Coordinate
     blocks: int
     cost: BlockCost
     seconds: float
-    better: "Choice | None" = None
 
 
 def choose_block_shape(
-    part: Part,
-    unit: Coordinate,
-    num_workers: int,
-    memory: int | None,
-    wanted: Coordinate | None = None,
-    before: Coordinate | None = None,
+    part: Part, unit: Coordinate, num_workers: int, memory: int, wanted: Coordinate | None = None
 ) -> Choice:
     """The block shape for a part of a graph, in lattice units.
 
@@ -62,12 +50,10 @@ def choose_block_shape(
     unit : Coordinate
         Blocks are multiples of it, or all of an axis.
     num_workers : int
-    memory : int, optional
+    memory : int
         Bytes that a worker may hold beyond its start.
     wanted : Coordinate, optional
         The shape to use; refused where it cannot be.
-    before : Coordinate, optional
-        The shape of the plan before: kept where it can be, so that blocks that are done stay done.
 
     Raises
     ------
@@ -79,11 +65,13 @@ def choose_block_shape(
     @cache
     def weigh(shape: Coordinate) -> Choice:
         blocks = math.prod(-(-size // edge) for size, edge in zip(extent, shape, strict=True))
-        cost = part.cost(inner_block(part.frame.roi, shape))
-        return Choice(shape, blocks, cost, _seconds(cost, blocks, extent, shape, num_workers))
+        inner = inner_block(part.frame.roi, shape)
+        cost = part.cost(inner)
+        context = _context(part, inner)
+        return Choice(shape, blocks, cost, _seconds(cost, blocks, extent, shape, context, num_workers))
 
     def fits(choice: Choice) -> bool:
-        return memory is None or choice.cost.memory <= memory
+        return choice.cost.memory <= memory
 
     if wanted is not None:
         return _check_wanted(part, unit, extent, weigh(_clip(wanted, extent)), fits, memory)
@@ -92,17 +80,10 @@ def choose_block_shape(
         raise PlanError(
             f"{part.name}: even its smallest block, {_voxels(part, unit)} voxels, needs "
             f"{format_bytes(smallest.cost.memory)} beyond the worker's start, and there are "
-            f"{format_bytes(memory or 0)}. Give more memory, or smaller chunks",
+            f"{format_bytes(memory)}. Give more memory, or smaller chunks",
             part.about,
         )
-    best = _climb(smallest, unit, extent, weigh, fits, num_workers)
-    if before is None or len(before) != len(unit) or not _of_whole_units(_clip(before, extent), unit, extent):
-        return best
-    kept = weigh(_clip(before, extent))
-    if not fits(kept):
-        return best
-    is_slow = kept.seconds - best.seconds > _MUCH_LESS_SECONDS and kept.seconds > _MUCH_LESS * best.seconds
-    return replace(kept, better=best) if is_slow else kept
+    return _climb(smallest, unit, extent, weigh, fits, num_workers)
 
 
 def _of_whole_units(shape: Coordinate, unit: Coordinate, extent: Coordinate) -> bool:
@@ -118,12 +99,11 @@ def _climb(
     num_workers: int,
 ) -> Choice:
     """From the smallest block on, always to the best of those that are a step larger or smaller along some axes."""
-    ladders = [list(_ladder(size, edge)) for size, edge in zip(extent, unit, strict=True)]
-    most = math.prod(ladder[-1][1] for ladder in ladders)
-    least_blocks = min(most, _BLOCKS_PER_WORKER * num_workers)
+    ladders = [_ladder(size, edge) for size, edge in zip(extent, unit, strict=True)]
 
     def rank(choice: Choice) -> tuple[bool, float]:
-        return choice.blocks < least_blocks, choice.seconds
+        whole = math.prod(size / edge for size, edge in zip(extent, choice.shape, strict=True))
+        return whole < _BLOCKS_PER_WORKER * num_workers, choice.seconds
 
     places = [0] * len(ladders)
     while True:
@@ -132,7 +112,7 @@ def _climb(
             moved = [place + move for place, move in zip(places, moves, strict=True)]
             if not all(0 <= place < len(ladder) for place, ladder in zip(moved, ladders, strict=True)):
                 continue
-            choice = weigh(Coordinate(ladder[place][0] for ladder, place in zip(ladders, moved, strict=True)))
+            choice = weigh(Coordinate(ladder[place] for ladder, place in zip(ladders, moved, strict=True)))
             if fits(choice) and rank(choice) < rank(found[0] if found else best):
                 found = choice, moved
         if found is None:
@@ -140,20 +120,33 @@ def _climb(
         best, places = found
 
 
-def _ladder(extent: int, unit: int) -> Iterator[tuple[int, int]]:
-    """Sizes along an axis that are tried, and how many units there are along all of it."""
+def _ladder(extent: int, unit: int) -> list[int]:
+    """Sizes along an axis that are tried."""
     count = -(-extent // unit)
-    sizes = sorted({min(unit * multiple, extent) for multiple in (*_MULTIPLES, count) if multiple <= count})
-    for size in sizes:
-        yield size, count
+    return sorted({min(unit * multiple, extent) for multiple in (*_MULTIPLES, count) if multiple <= count})
 
 
-def _seconds(cost: BlockCost, blocks: int, extent: Coordinate, shape: Coordinate, num_workers: int) -> float:
-    """What all blocks take, by the model: those at the end are smaller, and none is done by two workers."""
-    whole: float = math.prod(size / edge for size, edge in zip(extent, shape, strict=True))
-    full: int = math.prod(size // edge for size, edge in zip(extent, shape, strict=True))
+def _context(part: Part, write_roi: Roi) -> Coordinate:
+    """How much farther than it writes a block reads, along each axis."""
+    wider = [
+        roi.shape - write_roi.shape
+        for roi in part.read_rois(write_roi).values()
+        if roi.dims == write_roi.dims
+    ]
+    return Coordinate(max(0, *along) for along in zip(*wider, strict=True)) if wider else write_roi.shape * 0
+
+
+def _seconds(
+    cost: BlockCost, blocks: int, extent: Coordinate, shape: Coordinate, context: Coordinate, num_workers: int
+) -> float:
+    """What all blocks take, by the model: those at the end are smaller, but for their context."""
     each = _PER_BYTE_READ * cost.bytes_read + _PER_BYTE_WRITTEN * cost.bytes_written + _PER_WORK * cost.work
-    evenly: float = (_PER_BLOCK * blocks + each * whole) / num_workers
+    whole = 1.0
+    for size, edge, more in zip(extent, shape, context, strict=True):
+        count, rest = divmod(size, edge)
+        whole *= count + ((rest + more) / (edge + more) if rest else 0)
+    full: int = math.prod(size // edge for size, edge in zip(extent, shape, strict=True))
+    evenly = (_PER_BLOCK * blocks + each * whole) / num_workers
     rounds: float = -(-full // num_workers) * (_PER_BLOCK + each)
     return max(evenly, rounds)
 
@@ -178,7 +171,7 @@ def _check_wanted(
     extent: Coordinate,
     choice: Choice,
     fits: Callable[[Choice], bool],
-    memory: int | None,
+    memory: int,
 ) -> Choice:
     shape = choice.shape
     if not _of_whole_units(shape, unit, extent):
@@ -195,7 +188,7 @@ def _check_wanted(
     if not fits(choice):
         raise PlanError(
             f"{part.name}: blocks of {_voxels(part, shape)} voxels need {format_bytes(choice.cost.memory)} beyond the "
-            f"worker's start, and there are {format_bytes(memory or 0)}. Give a smaller block_shape, or auto",
+            f"worker's start, and there are {format_bytes(memory)}. Give a smaller block_shape, or auto",
             part.about,
         )
     return choice

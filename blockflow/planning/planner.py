@@ -4,6 +4,7 @@ import math
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from graphlib import TopologicalSorter
@@ -25,10 +26,13 @@ from blockflow.storage import Array, ArraySpec, Lattice, open_array, use_lattice
 from blockflow.tasks.graph_data import GraphData, path_of_array
 from blockflow.utility.quantity import format_bytes
 
-__all__ = ["BASELINE", "Draft", "Stage", "describe_output", "draft", "needs"]
+__all__ = ["BASELINE", "DEFAULT_MEMORY", "Draft", "Stage", "describe_output", "draft", "needs"]
 
 #: bytes that a worker holds when it has loaded what it needs and begun no block
 BASELINE = 160 * 2**20
+
+#: bytes that a worker may hold where nothing is said of it
+DEFAULT_MEMORY = 2 * 10**9
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +75,7 @@ def draft(
     num_workers: int = 1,
     memory: int | None = None,
     scales: Iterable[tuple[Sequence[float], Sequence[float]]] = (),
-    before: Plan | None = None,
+    previous: Plan | None = None,
 ) -> Draft:
     """Cut a graph into parts.
 
@@ -84,12 +88,13 @@ def draft(
     num_workers : int
         Workers at one time.
     memory : int, optional
-        Bytes that a worker may hold, its start included.
+        Bytes that a worker may hold, its start included; by default `DEFAULT_MEMORY`, whatever the machine has, so
+        that the plan is the same everywhere.
     scales : iterable of (voxel size, offset)
         Of further arrays of the same run, for the lattice.
-    before : Plan, optional
-        The plan that the run was last run with: its block shapes are kept as far as they can be, and what it
-        stores by itself, so that what is done stays done.
+    previous : Plan, optional
+        That of an earlier session: its block shapes are kept where they can be, and what it stores by itself, so that
+        nothing is done again because there are other workers or more memory now.
 
     Raises
     ------
@@ -98,26 +103,27 @@ def draft(
     """
     if not outputs:
         raise PlanError("there is nothing to be stored: give at least one slot and a path for it")
-    if memory is not None and memory <= BASELINE:
+    memory = DEFAULT_MEMORY if memory is None else memory
+    if memory <= BASELINE:
         raise PlanError(
             f"a worker may hold {format_bytes(memory)}, and holds {format_bytes(BASELINE)} when it starts; give more "
             "memory",
             "memory",
         )
-    budget = None if memory is None else memory - BASELINE
     targets = {slot: Target.of(target) for slot, target in outputs.items()}
     probe_undeclared(slot for slot in targets if slot.ready())
+    known = {} if previous is None else {task.name: task.block_shape for task in previous.tasks}
     cut = partial(
         _cut,
         work_dir=work_dir,
         num_workers=num_workers,
-        budget=budget,
+        budget=memory - BASELINE,
         scales=tuple(scales),
-        before={task.name: task.block_shape for task in before.tasks} if before else {},
+        known=known,
     )
     best = cut(targets)
-    if before is not None:
-        return _stored_before(best, targets, work_dir, cut, before)
+    if previous is not None:
+        return _stored_before(best, targets, work_dir, cut, previous)
     while (better := _with_one_stored(best, targets, work_dir, cut)) is not None:
         best = better
     return best
@@ -129,9 +135,9 @@ def _cut(
     *,
     work_dir: Path,
     num_workers: int,
-    budget: int | None,
+    budget: int,
     scales: Sequence[Any],
-    before: Mapping[str, tuple[int, ...]],
+    known: Mapping[str, tuple[int, ...]],
 ) -> Draft:
     """A draft that stores what is asked for, and `kept`."""
     graph = GraphData.of(targets)
@@ -162,12 +168,13 @@ def _cut(
     }
     applied: list[Part] = [_part(output, stored) for output in outputs]
     parts = _in_order([*applied, *(stage.part for stage in stages.values())], stages)
-    choices = {part.name: _choose(part, num_workers, budget, before.get(part.name)) for part in parts}
+    choices = {part.name: _choose(part, num_workers, budget, known.get(part.name)) for part in parts}
     return Draft(graph, names, lattice, parts, choices, stages, outputs, tuple(kept), num_workers)
 
 
-#: what the model must promise at least of storing something that nobody asked for: seconds, and a share of the time
-_LEAST_GAIN, _LEAST_SHARE = 2.0, 0.2
+#: what the model must promise at least of storing something that nobody asked for: seconds of all workers together,
+#: and a share of the time
+_LEAST_GAIN, _LEAST_SHARE = 4.0, 0.2
 
 #: how many slots are weighed for being stored
 _MOST_CANDIDATES = 12
@@ -177,7 +184,7 @@ def _with_one_stored(
     current: Draft, targets: Mapping[Slot, Target], work_dir: Path, cut: Callable[..., Draft]
 ) -> Draft | None:
     """The draft with one more slot stored, where computing it again costs clearly more than to store and read it."""
-    if current.seconds < _LEAST_GAIN:
+    if current.seconds * current.num_workers < _LEAST_GAIN:
         return None
     kept = {output.slot: output.target for output in current.outputs if output.slot in current.kept}
     best = None
@@ -185,16 +192,17 @@ def _with_one_stored(
         trial = cut(targets, {**kept, slot: _own_target(current, slot, work_dir)})
         if best is None or trial.seconds < best.seconds:
             best = trial
-    if best is None or current.seconds - best.seconds < max(_LEAST_GAIN, _LEAST_SHARE * current.seconds):
+    if best is None:
         return None
-    return best
+    gain = (current.seconds - best.seconds) * current.num_workers
+    return None if gain < max(_LEAST_GAIN, _LEAST_SHARE * current.seconds * current.num_workers) else best
 
 
 def _stored_before(
-    current: Draft, targets: Mapping[Slot, Target], work_dir: Path, cut: Callable[..., Draft], before: Plan
+    current: Draft, targets: Mapping[Slot, Target], work_dir: Path, cut: Callable[..., Draft], previous: Plan
 ) -> Draft:
-    """The draft that stores by itself what the plan before did."""
-    paths = {path for task in before.tasks for path in task.outputs}
+    """The draft that stores by itself what the previous plan did."""
+    paths = {path for task in previous.tasks for path in task.outputs}
     asked = {output.slot.source for output in current.outputs}
     kept = {
         step.slot: _own_target(current, step.slot, work_dir)
@@ -341,7 +349,7 @@ def _in_order(parts: Sequence[Part], stages: Mapping[Operator, Stage]) -> list[P
     return list(TopologicalSorter(edges).static_order())
 
 
-def _choose(part: Part, num_workers: int, memory: int | None, block_before: tuple[int, ...] | None) -> Choice:
+def _choose(part: Part, num_workers: int, memory: int, known: tuple[int, ...] | None) -> Choice:
     extent = part.frame.roi.shape
     if isinstance(part, ApplyPart):
         workers = min(part.output.target.num_workers or num_workers, num_workers)
@@ -349,10 +357,11 @@ def _choose(part: Part, num_workers: int, memory: int | None, block_before: tupl
     else:
         workers, wanted = num_workers, None
     unit = Coordinate(map(min, part.frame.spatial_write_unit, extent))
-    voxel = part.frame.voxel_size
-    known = block_before is not None and len(block_before) == len(voxel)
-    before = Coordinate(block_before) * voxel if known else None
-    return choose_block_shape(part, unit, workers, memory, wanted, before)
+    if wanted is None and known is not None and len(known) == unit.dims:
+        with suppress(PlanError):  # it does not fit any more
+            shape = Coordinate(known) * part.frame.voxel_size
+            return choose_block_shape(part, unit, workers, memory, shape)
+    return choose_block_shape(part, unit, workers, memory, wanted)
 
 
 def _wanted(output: Output) -> Coordinate | None:

@@ -49,7 +49,7 @@ class Target:
     shards: tuple[int, ...] | None = None
     block_shape: tuple[int, ...] | None = None
     fit: str = "shrink"
-    compressor: str = "zstd"
+    compressor: str = "auto"
     fill_value: float = 0
     zarr_format: int = 3
     num_workers: int | None = None

@@ -24,8 +24,10 @@ def plan_as_text(plan: Plan) -> str:
         )
     lines += [
         "",
-        f"workers: {plan.num_workers}, each holds at most {format_bytes(plan.memory)}"
-        + (f" of {format_bytes(plan.memory_limit)}" if plan.memory_limit is not None else ""),
+        (
+            f"workers: {plan.num_workers}, each holds at most {format_bytes(plan.memory)} of "
+            f"{format_bytes(plan.memory_limit)}"
+        ),
         f"blocks: {sum(task.blocks for task in plan.tasks)}",
         (
             f"bytes: {format_bytes(sum(task.bytes_read for task in plan.tasks))} read, "

@@ -63,6 +63,11 @@ class Request(Settled[T]):
         "_waits_for",
     )
 
+    CancellationException: ClassVar = CancellationException
+    CircularWaitException: ClassVar = CircularWaitException
+    InvalidRequestException: ClassVar = InvalidRequestException
+    TimeoutException: ClassVar = TimeoutException
+
     _pool: ClassVar[ThreadPool] = ThreadPool(default_num_workers())
     _answers: ClassVar[bool] = False
 
@@ -289,7 +294,11 @@ class Request(Settled[T]):
 
     def _execute(self, strand: Strand) -> None:
         if strand.level >= LEVELS:
-            on_fresh_stack(strand, partial(self._execute, strand))
+            try:
+                on_fresh_stack(strand, partial(self._execute, strand))
+            except RecursionError as error:  # that it was not even begun
+                self._fail(error)
+                self._settle(FAILED)
             return
         outer = strand.request
         strand.request = self

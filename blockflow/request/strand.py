@@ -20,11 +20,14 @@ from blockflow.request import threads
 if TYPE_CHECKING:
     from blockflow.request.request import Request
 
-__all__ = ["LEVELS", "Strand", "Wakeup", "deeper", "here", "on_fresh_stack", "park"]
+__all__ = ["LEVELS", "MOST_STACKS", "Strand", "Wakeup", "deeper", "here", "on_fresh_stack", "park"]
 
 #: levels of requests or propagation on one stack; with the frames of operators between them they stay well
 #: below Python's limit of 1000 frames
 LEVELS = 40
+
+#: stacks of one strand; who needs more never ends
+MOST_STACKS = 1000
 
 #: what a parked strand waits for; may be put to more than once
 Wakeup = SimpleQueue[None]
@@ -55,11 +58,12 @@ class Workers(Protocol):
 class Strand:
     """What is known of a line of execution."""
 
-    __slots__ = ("level", "locks", "request", "workers")
+    __slots__ = ("level", "locks", "request", "stacks", "workers")
 
     def __init__(self) -> None:
         self.request: Request[Any] | None = None
         self.level = 0
+        self.stacks = 1
         self.workers: Workers | None = None
         self.locks: list[Lendable] = []
 
@@ -91,22 +95,41 @@ def deeper(strand: Strand, work: Callable[[], T]) -> T:
 
 
 def on_fresh_stack(strand: Strand, work: Callable[[], T]) -> T:
-    """`work()` on the stack of another thread, which is this strand until then."""
-    level, strand.level = strand.level, 0
+    """`work()` on the stack of another thread, which is this strand until then.
+
+    Raises
+    ------
+    RecursionError
+        Without doing it, if there are `MOST_STACKS` already, or the system gives no other thread.
+    """
+    if strand.stacks >= MOST_STACKS:
+        raise RecursionError(
+            f"{MOST_STACKS * LEVELS} requests or changes within each other; does an operator need its own output?"
+        )
+    level = strand.level
     outcome: list[tuple[T, None] | tuple[None, BaseException]] = []
     done = Wakeup()
 
     def job() -> None:
         _here.strand = strand
+        strand.level = 0
+        strand.stacks += 1
         try:
             outcome.append((work(), None))
         except BaseException as error:  # noqa: BLE001 - raised by the thread that waits for it
             outcome.append((None, error))
         finally:
+            strand.level = level
+            strand.stacks -= 1
             _here.strand = None
             done.put(None)
 
-    threads.start(job)
+    try:
+        threads.start(job)
+    except RuntimeError as refused:
+        raise RecursionError(
+            f"no thread for more than {strand.stacks * LEVELS} levels: {refused}"
+        ) from refused
     try:
         done.get()
     except (
@@ -114,7 +137,6 @@ def on_fresh_stack(strand: Strand, work: Callable[[], T]) -> T:
     ):  # an interrupt: the work goes on without this thread, which so starts a strand of its own
         _here.strand = None
         raise
-    strand.level = level
     result, error = outcome.pop()
     if error is not None:
         try:

@@ -33,7 +33,8 @@ def default_num_workers() -> int:
         if not given.isdecimal():
             raise ValueError(f"BLOCKFLOW_THREADS is {given!r}; give a number of threads, or 0 to use none")
         return int(given)
-    return min(len(os.sched_getaffinity(0)), MOST_WORKERS)
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(usable, MOST_WORKERS)
 
 
 class ThreadPool:
@@ -53,7 +54,7 @@ class ThreadPool:
             heapq.heappush(self._queue, (priority, next(self._number), ticket))
             wanted = self._claim_worker()
         if wanted:
-            threads.start(self._work)
+            self._start_worker()
 
     def leave(self) -> None:
         """A worker parks: another one stands in for it if there is work."""
@@ -62,7 +63,11 @@ class ThreadPool:
             self._parked += 1
             wanted = bool(self._queue) and self._claim_worker()
         if wanted:
-            threads.start(self._work)
+            try:
+                self._start_worker()
+            except RuntimeError:
+                self.enter()
+                raise
 
     def enter(self) -> None:
         """A parked worker goes on; the one that stood in for it stops after its request."""
@@ -76,6 +81,17 @@ class ThreadPool:
             return False
         self._active += 1
         return True
+
+    def _start_worker(self) -> None:
+        """Have the worker that was claimed work; RuntimeError if there is no thread for it and no other worker."""
+        try:
+            threads.start(self._work)
+        except RuntimeError:
+            with self._lock:
+                self._active -= 1
+                alone = self._active == 0
+            if alone:
+                raise
 
     def _work(self) -> None:
         strand = here()

@@ -3,12 +3,14 @@
 import math
 import os
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from funlib.geometry import Coordinate, Roi
 
 from blockflow.errors import StorageError
+from blockflow.storage.chunks import LocalChunks
 from blockflow.storage.commits import committed
 from blockflow.storage.lattice import Lattice
 from blockflow.storage.metadata import VolumeMetadata
@@ -23,17 +25,17 @@ OUR_ATTRIBUTE = "blockflow"
 
 
 class Array:
-    """A zarr array with `voxel_size`, `offset`, `units` and `axis_names`, indexed by `Roi` in lattice units.
+    """An array with `voxel_size`, `offset`, `units` and `axis_names`, indexed by `Roi` in lattice units.
 
     `array[roi]` reads a ROI as an ndarray of shape (channels..., *voxels). What lies outside of the array
     reads as its fill value. `array[roi] = data` writes a ROI; what lies outside is cut off. A ROI must fall
-    on voxel borders. Any other key goes to the zarr array as it is.
+    on voxel borders. Any other key goes to `data` as it is.
 
     Parameters
     ----------
     path : str
         Where the array is, for messages and records.
-    data : zarr.Array or numpy.ndarray
+    data : zarr.Array, numpy.ndarray, or what has `shape`, `dtype`, `chunks`, `attrs` and slices like one
         The voxels.
     metadata : VolumeMetadata
     lattice : Lattice, optional
@@ -48,7 +50,7 @@ class Array:
     def __init__(
         self,
         path: str,
-        data: "zarr.Array[Any] | np.ndarray",
+        data: "zarr.Array[Any] | np.ndarray | Any",
         metadata: VolumeMetadata,
         lattice: Lattice | None = None,
     ) -> None:
@@ -105,6 +107,18 @@ class Array:
         bounds = [one.indices(size)[:2] for one, size in zip(slices, self.shape, strict=True)]
         return tuple(first for first, _ in bounds), tuple(last for _, last in bounds)
 
+    def shape_of(self, roi: Roi) -> tuple[int, ...]:
+        """The shape of what is read of a ROI, all axes."""
+        begin, end = self._voxels(roi)
+        return self._full_shape(end - begin)
+
+    def corner_of(self, roi: Roi) -> tuple[int, ...]:
+        """Where a ROI begins in voxels, all axes; negative if that is before the array."""
+        corner = [0] * len(self.shape)
+        for axis, at in zip(self._axes, self._voxels(roi)[0], strict=True):
+            corner[axis] = at
+        return tuple(corner)
+
     @property
     def chunks(self) -> tuple[int, ...]:
         return tuple(getattr(self.data, "chunks", self.shape))
@@ -146,7 +160,7 @@ class Array:
         if all(low < high for low, high in zip(inner_begin, inner_end, strict=True)):
             if value.ndim:
                 value = value[self._slices(inner_begin - begin, inner_end - begin)]
-            self.data[self._slices(inner_begin, inner_end)] = value
+            self._write(self._slices(inner_begin, inner_end), value)
         committed(self.path, self.roi, key)
 
     def to_ndarray(self, roi: Roi | None = None, fill_value: Any = None) -> np.ndarray:
@@ -164,7 +178,8 @@ class Array:
 
     def _read(self, key: Any) -> np.ndarray:
         """Read from the zarr array, which gives its fill value for all that is not there: even if all of it is gone."""
-        voxels = np.asarray(self.data[key])
+        bounds = self._bounds(key) if self._chunks is not None else None
+        voxels = np.asarray(self.data[key]) if bounds is None else self._chunks.read(*bounds)  # type: ignore[union-attr]
         root = getattr(getattr(self.data, "store", None), "root", None)
         if root is not None:
             place = os.path.join(root, self.data.path)  # type: ignore[union-attr]  # noqa: PTH118 (made for speed)
@@ -173,6 +188,29 @@ class Array:
                     f"{self.path}: the array is gone while it is read. Put it back, then run again"
                 )
         return voxels
+
+    def _write(self, key: tuple[slice, ...], value: np.ndarray) -> None:
+        bounds = self._bounds(key)
+        if self._chunks is not None and bounds is not None and self._chunks.can_write(*bounds):
+            self._chunks.write(*bounds, value)
+        else:
+            self.data[key] = value
+
+    @cached_property
+    def _chunks(self) -> LocalChunks | None:
+        """The way to the chunks past zarr, where there is one."""
+        return None if isinstance(self.data, np.ndarray) else LocalChunks.of(self.data)
+
+    def _bounds(self, key: Any) -> tuple[list[int], list[int]] | None:
+        """Start and stop in voxels of a key that is a plain region, not an empty one."""
+        if not isinstance(key, tuple) or len(key) != len(self.shape):
+            return None
+        if not all(isinstance(one, slice) and one.step in (None, 1) for one in key):
+            return None
+        bounds = [one.indices(size)[:2] for one, size in zip(key, self.shape, strict=True)]
+        if any(low >= high for low, high in bounds):
+            return None
+        return [low for low, _ in bounds], [high for _, high in bounds]
 
     def _voxels(self, roi: Roi) -> tuple[Coordinate, Coordinate]:
         if roi.dims != len(self._axes):

@@ -11,6 +11,7 @@ from typing import Any
 
 from blockflow.errors import StorageError
 from blockflow.storage.array import Array
+from blockflow.storage.formats import format_of, open_other, stamped_files, stored_at
 from blockflow.storage.lattice import Lattice
 from blockflow.storage.metadata import VolumeMetadata
 from blockflow.storage.results import BlockResults, ResultsSpec, are_results, open_results
@@ -80,22 +81,21 @@ def open_from_identifier(identifier: Any, mode: str = "r+") -> Array:
 
 
 def open_array(path: Any, mode: str = "r") -> Array:
-    """Open a zarr array (v2 or v3) by its path.
+    """Open an array by its path.
 
     Parameters
     ----------
     path : path-like
-        The folder of the array, or of a group followed by the name of the array in it.
+        Of a zarr array (v2 or v3): its folder, or that of a group followed by the name of the array in it. Or
+        `FILE.h5/DATASET`, the JSON description of a fileset or of a remote volume, or a `.npy` file.
     mode : str
         `r` to read, `r+` to read and write.
 
     Raises
     ------
     StorageError
-        If nothing is there, it is no zarr array, or its metadata is wrong.
+        If nothing is there, it is no array, or its metadata is wrong.
     """
-    import zarr
-
     if mode not in ("r", "r+"):
         raise StorageError(f"{path}: mode is {mode!r}; valid are 'r' (read) and 'r+' (read and write)")
     if isinstance(path, str) and "://" in path:
@@ -106,10 +106,20 @@ def open_array(path: Any, mode: str = "r") -> Array:
         raise StorageError(f"{place}: these are block results, not an array")
     if planned is not None:
         return planned.planned(_current_lattice())
-    if not place.exists():
+    if not stored_at(place).exists():
         raise StorageError(f"{place}: there is no such array. {_nearest(place)}")
+    data = _open_zarr(place, mode) if format_of(place) == "zarr" else open_other(str(place), mode)
+    metadata = VolumeMetadata.parse(data.attrs.asdict(), len(data.shape), str(place))
+    return Array(str(place), data, metadata, _current_lattice())
+
+
+def _open_zarr(place: Path, mode: str) -> Any:
+    import zarr
+
     if not place.is_dir():
-        raise StorageError(f"{place}: this is a file; a zarr array is a folder")
+        raise StorageError(
+            f"{place}: this is a file; a zarr array is a folder, and other formats end in .h5/DATASET, .json or .npy"
+        )
     try:
         data = zarr.open(str(place), mode=mode)  # type: ignore[arg-type]
     except (FileNotFoundError, ValueError, KeyError) as error:
@@ -117,8 +127,7 @@ def open_array(path: Any, mode: str = "r") -> Array:
     if not isinstance(data, zarr.Array):
         members = ", ".join(sorted(name for name, _ in data.arrays())) or "none"
         raise StorageError(f"{place}: this is a group, not an array. Arrays in it: {members}")
-    metadata = VolumeMetadata.parse(data.attrs.asdict(), len(data.shape), str(place))
-    return Array(str(place), data, metadata, _current_lattice())
+    return data
 
 
 def _nearest(place: Path) -> str:
@@ -175,8 +184,8 @@ def array_stamp(path: Any) -> dict[str, Any]:
         "voxel_size": list(array.metadata.voxel_size),
         "offset": list(array.metadata.offset),
     }
-    for name in ("zarr.json", ".zarray", ".zattrs"):
-        if (place / name).exists():
-            status = (place / name).stat()
-            stamp[name] = [status.st_size, status.st_mtime_ns]
+    for file in stamped_files(place):
+        if file.exists():
+            status = file.stat()
+            stamp[file.name] = [status.st_size, status.st_mtime_ns]
     return stamp

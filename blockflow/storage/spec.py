@@ -10,6 +10,7 @@ import numpy as np
 
 from blockflow.errors import StorageError
 from blockflow.storage.array import OUR_ATTRIBUTE, Array
+from blockflow.storage.formats import format_of, is_output, stored_at
 from blockflow.storage.lattice import Lattice
 from blockflow.storage.metadata import VolumeMetadata
 
@@ -32,7 +33,9 @@ class ArraySpec:
     """All that is needed to create an array. Shapes are in voxels, channels included.
 
     `shards`, where given, must be a multiple of `chunks` (zarr v3 only). `compressor` is `zstd`, `gzip`,
-    `blosc` or `none`, with an optional level behind a colon (`zstd:5`).
+    `blosc` or `none`, with an optional level behind a colon (`zstd:5`); `auto` is `zstd` for zarr. A path that ends in
+    `.json` makes a fileset, whose blocks are the chunks: it has neither shards nor a fill value, and is
+    compressed by `gzip` or, by default, not at all.
     """
 
     path: str
@@ -41,7 +44,7 @@ class ArraySpec:
     metadata: VolumeMetadata
     chunks: tuple[int, ...]
     shards: tuple[int, ...] | None = None
-    compressor: str = "zstd"
+    compressor: str = "auto"
     fill_value: float = 0
     zarr_format: int = 3
 
@@ -85,12 +88,14 @@ class ArraySpec:
                 )
         if self.zarr_format not in (2, 3):
             raise StorageError(f"{self.path}: zarr_format must be 2 or 3, not {self.zarr_format}")
+        if self.compressor == "auto":
+            object.__setattr__(self, "compressor", "zstd" if format_of(self.path) == "zarr" else "none")
         name, _, level = str(self.compressor).partition(":")
         if name not in _COMPRESSORS or (
             level and not (level.isdigit() and int(level) <= _LEVELS.get(name, -1))
         ):
             raise StorageError(
-                f"{self.path}: unknown compressor {self.compressor!r}; valid are {', '.join(_COMPRESSORS)}, "
+                f"{self.path}: unknown compressor {self.compressor!r}; valid are {', '.join(_COMPRESSORS)}, auto, "
                 f"with an optional level (zstd up to {_LEVELS['zstd']}, gzip and blosc up to 9): zstd:5"
             )
 
@@ -109,8 +114,9 @@ class ArraySpec:
             "shards": getattr(array.data, "shards", None),
             "voxel_size": array.metadata.voxel_size,
             "offset": array.metadata.offset,
-            "zarr_format": array.data.metadata.zarr_format,  # type: ignore[union-attr]
         }
+        if format_of(self.path) == "zarr":
+            found["zarr_format"] = array.data.metadata.zarr_format  # type: ignore[union-attr]
         wanted = {
             **asdict(self),
             "dtype": str(np.dtype(self.dtype)),
@@ -128,10 +134,27 @@ class ArraySpec:
         return Array(self.path, voxels, self.metadata, lattice)
 
     def is_there(self) -> bool:
-        return Path(self.path).exists()
+        return stored_at(self.path).exists()
 
     def create(self) -> None:
         """Create the array. Raises `StorageError` if something is in its place already."""
+        attributes = {**self.metadata.attributes(), OUR_ATTRIBUTE: {"generation": uuid.uuid4().hex}}
+        if not is_output(self.path):
+            raise StorageError(
+                f"{self.path}: arrays are created as zarr arrays or filesets (.json). Write to one of these, then "
+                "make this of it by `blockflow array convert`"
+            )
+        try:
+            if format_of(self.path) == "described":
+                from blockflow.storage.filesets import create_fileset
+
+                create_fileset(self, attributes)
+            else:
+                self._create_zarr(attributes)
+        except OSError as error:
+            raise StorageError(f"{self.path}: cannot be created: {error}") from error
+
+    def _create_zarr(self, attributes: dict[str, Any]) -> None:
         import zarr
         from zarr.errors import ContainsArrayError, ContainsGroupError
 
@@ -145,15 +168,13 @@ class ArraySpec:
                 compressors=self._codec(),
                 fill_value=self.fill_value,
                 zarr_format=self.zarr_format,  # type: ignore[arg-type]
-                attributes={**self.metadata.attributes(), OUR_ATTRIBUTE: {"generation": uuid.uuid4().hex}},
+                attributes=attributes,
                 overwrite=False,
             )
         except (ContainsArrayError, ContainsGroupError, FileExistsError) as error:
             raise StorageError(
                 f"{self.path}: there is something already: {error}. Choose another path, or remove it"
             ) from None
-        except OSError as error:
-            raise StorageError(f"{self.path}: cannot be created: {error}") from error
 
     def _codec(self) -> Any:
         import zarr.codecs
@@ -181,7 +202,7 @@ def spec_like(
     channels: int | None = -1,
     chunks: Sequence[int] | None = None,
     shards: Sequence[int] | None = None,
-    compressor: str = "zstd",
+    compressor: str = "auto",
     fill_value: float = 0,
     zarr_format: int = 3,
 ) -> ArraySpec:

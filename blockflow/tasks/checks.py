@@ -7,6 +7,7 @@ from funlib.geometry import Coordinate, Roi
 
 from blockflow.errors import StorageError, TaskError
 from blockflow.storage import Array
+from blockflow.storage.formats import format_of, is_output, stored_at
 from blockflow.tasks.geometry import BlockGrid
 
 __all__ = ["check_coverage", "check_number", "check_on_voxels", "check_writable", "check_write_units"]
@@ -85,7 +86,12 @@ def check_write_units(grid: BlockGrid, name: str, array: Array) -> None:
 
 
 def check_writable(name: str, path: str) -> None:
-    place = Path(path)
+    if not is_output(path):
+        raise StorageError(
+            f"output {name!r} ({path}): blocks write zarr arrays and filesets (.json), since one file cannot be "
+            "written by several workers. Write to one of these, then make this of it by `blockflow array convert`"
+        )
+    place = stored_at(path).parent if format_of(path) == "described" else Path(path)
     while not place.exists():
         place = place.parent
     if not place.is_dir():

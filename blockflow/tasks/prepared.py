@@ -217,10 +217,10 @@ def _resolve(known: _Loaded, lattice: Lattice | None, upstream: Sequence[Prepare
         for array in inputs.values():
             check_on_voxels(grid, array, grid.read_roi, grid.total_roi)
     for name, array in outputs.items():
+        check_writable(name, array.path)
         check_on_voxels(grid, array, grid.write_roi, grid.writable)
         check_coverage(grid, name, array)
         check_write_units(grid, name, array)
-        check_writable(name, array.path)
     specs = [_on_grid(spec, grid) for spec in known.specs]
     _check_results(known)
     _check_apart(known)

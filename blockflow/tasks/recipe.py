@@ -77,7 +77,8 @@ def code_of_class(cls: type, _seen: frozenset[int] = frozenset()) -> dict[str, A
     bases = [base for base in cls.__mro__ if base.__module__.partition(".")[0] not in (own, "builtins")]
     if cls.__module__.partition(".")[0] == own:
         source = inspect.getsourcefile(cls)
-        return {"class": cls.__qualname__, "module": digest_of_file(Path(source)) if source else None}
+        module = digest_of_file(Path(source)) if source else None
+        return {"class": cls.__qualname__, "version": metadata.version(own), "module": module}
     try:
         version = metadata.version(cls.__module__.partition(".")[0])
     except (metadata.PackageNotFoundError, ValueError):

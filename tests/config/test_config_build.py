@@ -3,7 +3,7 @@
 import pytest
 from funlib.geometry import Roi
 
-from blockflow.config import build_tasks, load_config
+from blockflow.config import build_run, load_config
 
 CHAIN = """
 compute: {num_workers: 4}
@@ -41,7 +41,7 @@ tasks:
 
 
 def build(path, overrides=()):
-    return build_tasks(load_config(path, overrides))
+    return build_run(load_config(path, overrides)).tasks
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 from blockflow.config import json_schema
-from blockflow.config.schema import NAME_PATTERN
+from blockflow.config.models import NAME_PATTERN
 from blockflow.tasks import task as task_module
 
 SMALLEST = """tasks:

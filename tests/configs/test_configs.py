@@ -5,9 +5,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cc3d
 import numpy as np
 import pytest
+import scipy.ndimage
 import zarr
+
+from blockflow.config import load_config
+from blockflow.config.graph import ConfigGraph
+from blockflow.operators import operator_names
+from blockflow.storage import open_array
+from blockflow.stype import ArrayLike
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
@@ -69,7 +77,82 @@ def test_copy(folder):
     np.testing.assert_array_equal(zarr.open(str(folder / "results/small.zarr"))[:], part[:] > 100)
 
 
+def test_connected_components(folder):
+    """The components have the numbers that cc3d gives those of the whole sample."""
+    run(folder, "connected_components")
+    raw = zarr.open(str(folder / "sample/raw"))[:]
+    expected = cc3d.connected_components((raw > 128).view(np.uint8), connectivity=6)
+    np.testing.assert_array_equal(zarr.open(str(folder / "results/components.zarr"))[:], expected)
+    assert expected.max() > 100
+
+
+def test_segment(folder):
+    """Cells are labelled where the foreground is, none ends where blocks meet, and a task takes the labels on."""
+    run(folder, "segment")
+    cells = zarr.open(str(folder / "results/cells.zarr"))[:]
+    inside = zarr.open(str(folder / "results/inside.zarr"))[:] > 0
+    np.testing.assert_array_equal(cells > 0, inside)
+    np.testing.assert_array_equal(zarr.open(str(folder / "results/foreground.zarr"))[:], inside)
+    assert cells.dtype == np.uint32
+    numbers, first = np.unique(cells[cells > 0], return_index=True)
+    assert len(numbers) == numbers[-1] > 10
+    assert (np.diff(first) > 0).all()
+    for axis in range(3):
+        for border in range(64, cells.shape[axis], 64):
+            across = [np.take(cells, at, axis) for at in (border - 1, border)]
+            near = [np.take(cells, at, axis) for at in (border + 20, border + 21)]
+            same, usual = ((one == other)[(one > 0) & (other > 0)].mean() for one, other in (across, near))
+            assert same > 0.9 * usual
+
+
+def test_catalogue(folder):
+    """The outputs are what scipy and numpy make of the sample, and voxel sizes go along."""
+    run(folder, "catalogue")
+    raw = zarr.open(str(folder / "sample/raw"))[:]
+    smooth = scipy.ndimage.gaussian_filter(raw, 1.0, output=np.float32)
+    np.testing.assert_array_equal(zarr.open(str(folder / "results/above_mean.zarr"))[:], smooth > raw.mean())
+    half = zarr.open(str(folder / "results/half.zarr"))
+    means = raw.reshape(96, 64, 2, 64, 2).mean((2, 4))
+    np.testing.assert_array_equal(half[:], np.rint(means))
+    assert half.attrs["voxel_size"] == [40, 64, 64]
+
+
+def test_every_operator_has_a_line_that_works(folder):
+    """The catalogue config uses every operator, and each line of it gives data of its kind."""
+    loaded = load_config(folder / "catalogue.yaml")
+    graph = ConfigGraph(loaded, lambda name: open_array(loaded.absolute(loaded.config.arrays[name].path)))
+    assert {operator.type for operator in loaded.config.operators.values()} == {*operator_names()}
+    for name in loaded.config.operators:
+        for output in graph._operator(name).outputs.values():
+            slot = next(iter(output._leaves()))
+            assert slot.ready(), (name, slot.meta.NOTREADY)
+            if slot.stype.__class__ is ArrayLike:
+                stop = [min(3, size) for size in slot.meta.shape]
+                made = slot([0] * len(stop), stop).wait()
+                assert (made.dtype, list(made.shape)) == (slot.dtype, stop), name
+            else:
+                assert slot.value is not None
+
+
 def test_every_config_has_its_test():
     """No config is left out."""
     tested = {name.removeprefix("test_") for name in globals() if name.startswith("test_")}
     assert {path.stem for path in CONFIGS.glob("*.yaml")} <= tested
+
+
+def test_filesets(folder):
+    """The fileset holds the smoothed sample, the mask is made of it, and one HDF5 file too."""
+    run(folder, "filesets")
+    from blockflow.operators import OpGaussianSmoothing
+    from blockflow.storage import open_array
+
+    operator = OpGaussianSmoothing()
+    operator.Input.setValue(zarr.open(str(folder / "sample/raw"))[:])
+    operator.sigma.setValue(1.0)
+    smooth = open_array(folder / "results/smooth.json").to_ndarray()
+    np.testing.assert_array_equal(smooth, operator.Output[:].wait())
+    np.testing.assert_array_equal(zarr.open(str(folder / "results/smooth_mask.zarr"))[:], smooth > 128)
+    source, target = folder / "results/smooth.json", folder / "results/smooth.h5/volume/data"
+    command = [sys.executable, "-m", "blockflow", "array", "convert", str(source), str(target)]
+    subprocess.run(command, check=True, timeout=100)
+    np.testing.assert_array_equal(open_array(target).to_ndarray(), smooth)

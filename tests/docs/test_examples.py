@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from blockflow.operators import OpGaussianSmoothing
 from blockflow.storage import open_array
 
 ROOT = Path(__file__).parents[2]
@@ -145,6 +146,37 @@ def test_sum_operator(reader):
     ]
 
 
+def test_segment_cells(reader):
+    """Cells are whole: each block border is crossed by cells, and all of the foreground has a number."""
+    assert "done" in (said := reader("python", "segment_cells.py"))
+    cells, raw = voxels(reader.folder, "cells.zarr"), voxels(reader.folder, "sample/raw")
+    assert f"{cells.max()} cells" in said
+    assert not cells[raw <= 128].any()
+    assert ((cells[63] == cells[64]) & (cells[63] > 0)).sum() > 1000
+
+
+def test_stream(reader):
+    """A slot is streamed into a file, with progress, and is what the slot gives at once."""
+    said = reader("python", "stream.py").splitlines()
+    assert (said[0], said[-2:]) == ("0 %", ["100 %", "written: smooth.h5/volume/data"])
+    smooth = OpGaussianSmoothing()
+    smooth.Input.setValue(voxels(reader.folder, "sample/raw"))
+    smooth.sigma.setValue(1.5)
+    np.testing.assert_array_equal(voxels(reader.folder, "smooth.h5/volume/data"), smooth.Output[:].wait())
+
+
+def test_fileset(reader):
+    """A graph writes a fileset, another reads it, and a part of it becomes one file."""
+    raw = voxels(reader.folder, "sample/raw")
+    said = reader("python", "fileset.py").splitlines()
+    assert said == [
+        "written: True",
+        f"foreground: {(raw[10:20] > 128).sum()}",
+        "exported: part/block-([10, 0, 0], [20, 64, 64]).h5/volume/data",
+    ]
+    np.testing.assert_array_equal(voxels(reader.folder, "mask.json"), raw > 128)
+
+
 def test_plain_daisy(reader):
     """A task runs under Daisy itself, too."""
     assert "complete: True" in reader("python", "plain_daisy.py")
@@ -170,12 +202,18 @@ def code_of(page, kind):
     return re.findall(rf"^```{kind}\n(.*?)^```$", (ROOT / page).read_text(), re.MULTILINE | re.DOTALL)
 
 
-@pytest.mark.parametrize("page", ["docs/running.md", "docs/geometry.md", "docs/storage.md"])
+@pytest.mark.parametrize(
+    "page", ["docs/running.md", "docs/geometry.md", "docs/storage.md", "docs/segmentation.md"]
+)
 def test_configs_of_pages_run(reader, page):
     """Every config on a page runs to its end."""
     shutil.copy(ROOT / "configs" / "edge_model.py", reader.folder)
     reader("python", "create_array.py")
-    configs = [text for text in code_of(page, "yaml") if "tasks:" in text]
+    configs = [
+        text
+        for text in code_of(page, "yaml")
+        if re.search(r"^(tasks|segmentations|outputs):", text, re.MULTILINE)
+    ]
     assert configs
     for number, text in enumerate(configs):
         (reader.folder / f"page{number}.yaml").write_text(text)

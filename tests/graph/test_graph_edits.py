@@ -1,10 +1,11 @@
+import os
 import threading
 
 import numpy as np
 import pytest
 from small_operators import OpPass, OpPlus, OpSum, chain
 
-from blockflow.graph import InputSlot, Operator, OutputSlot
+from blockflow.graph import InputSlot, Operator, OutputSlot, SlotNotReadyError
 from blockflow.graph.edits import editing
 from blockflow.request import Request
 
@@ -330,3 +331,35 @@ def test_dirtiness_that_passed_a_failed_operator_by_is_made_up_for():
         total.A.setValue(DATA[:2])
         total.B.setValue(DATA[:2])
     assert [str(roi) for roi in last.dirty] == ["(0, 0) to (2, 6)"]
+
+
+def test_a_slot_that_was_unready_and_is_gone_for_good():
+    """A request of a slot that lost its input and then was cleaned up says that it is not ready."""
+    op = OpPlus()
+    op.Input.setValue(DATA)
+    request = op.Output[:]
+    op.Input.disconnect()
+    op.cleanUp()
+    with pytest.raises(SlotNotReadyError):
+        request.wait()
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_child_may_edit_though_a_thread_edited_when_it_forked():
+    """An edit of a thread that the child does not have does not stop the child's."""
+    op, other, inside, gate = OpPlus(), OpPlus(), threading.Event(), threading.Event()
+    op.Input.notifyDirty(lambda *_: inside.set() or gate.wait(SOON))
+    thread = threading.Thread(target=op.Input.setValue, args=(DATA,))
+    thread.start()
+    assert inside.wait(SOON)
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            other.Input.setValue(DATA)
+            status = int((other.Output[:].wait() != DATA + 1).any())
+        finally:
+            os._exit(status)
+    gate.set()
+    thread.join(SOON)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

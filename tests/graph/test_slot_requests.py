@@ -97,6 +97,17 @@ def test_write_into():
     np.testing.assert_array_equal(value, DATA[1:3])
 
 
+@pytest.mark.parametrize("shape", [(2, 2), (1, 6), (3, 4, 6), ()])
+def test_a_destination_of_another_shape_is_refused(shape):
+    """A destination has the region's shape; another one is refused at once, also where numpy would broadcast."""
+    op = summed()
+    for slot in (op.Output, op.A):
+        with pytest.raises(
+            RoiError, match=r"the destination has shape .*; \(0, 0\) to \(4, 6\) has \(4, 6\)"
+        ):
+            slot[:].writeInto(np.zeros(shape))
+
+
 def test_write_into_with_notify():
     """`writeInto` may be combined with `notify`."""
     op, called, seen = summed(), threading.Event(), []

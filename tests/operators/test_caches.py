@@ -310,3 +310,33 @@ def test_slices_go_to_the_nearest_inner_cache(data):
         ((0, 0, 5), (11, 12, 6)),
     ]
     assert [len(slot) for slot in cache.InnerOutputs] == [11, 11, 11]
+
+
+def test_nothing_is_stale_while_everything_changes():
+    """Readers on several threads see no value older than the last one that was set before they asked."""
+    source = OpSource(np.zeros((8, 8, 8), np.int64))
+    cache = slots(OpBlockedArrayCache(), BlockShape=(4, 4, 4))
+    cache.Input.connect(source.Output)
+    latest, wrong, done = [0], [], threading.Event()
+
+    def read(seed):
+        random = np.random.default_rng(seed)
+        while not done.is_set():
+            start = random.integers(0, 8, 3)
+            stop = [int(random.integers(a + 1, 9)) for a in start]
+            least = latest[0]
+            found = cache.Output(start.tolist(), stop).wait()
+            if found.min() < least:
+                wrong.append((least, found.min()))
+
+    threads = [threading.Thread(target=read, args=(seed,)) for seed in range(3)]
+    for thread in threads:
+        thread.start()
+    for value in range(1, 60):
+        source.Input.setValue(np.full((8, 8, 8), value, np.int64))
+        latest[0] = value
+    done.set()
+    for thread in threads:
+        thread.join(60)
+    assert wrong == []
+    assert (cache.Output[:].wait() == 59).all()

@@ -36,7 +36,7 @@ def test_modules_and_files(tmp_path):
         ("OpTreshold", "did you mean 'Threshold'"),
         ("nowhere.at.all:Op", "there is no module 'nowhere.at.all'"),
         ("blockflow.operators.smoothing:OpGausianSmoothing", "did you mean 'OpGaussianSmoothing'"),
-        ("blockflow.operators.smoothing:BOUNDARY_MODES", "is a tuple, not an operator class"),
+        ("blockflow.operators.filtering:BOUNDARY_MODES", "is a tuple, not an operator class"),
         ("lost.py:Op", "there is no such file"),
         ("wrong.py:Op", "ZeroDivisionError"),
     ],

@@ -130,3 +130,30 @@ def test_they_are_found_by_path(tmp_path, images):
     )
     double = resolve_operator("mine.py:double", tmp_path)
     np.testing.assert_array_equal(slots(double(), image=images[0]).Output[0].wait(), 2 * images[0][:1])
+
+
+def test_the_code_of_a_function_counts_for_the_recipe():
+    """Another function, or another context, is another recipe."""
+    from blockflow.tasks.recipe import code_of_class
+
+    def made(function, **declared):
+        return code_of_class(blockflow.operator_from(function, name="Same", **declared))
+
+    def near(radius=1):
+        return radius
+
+    def far(radius=1):
+        return 2 * radius
+
+    one, other = made(abs_of, context=near)["members"], made(abs_of, context=far)["members"]
+    assert one["Same._context"] != other["Same._context"]
+    assert one["Same._function"] == other["Same._function"]
+    assert one["Same._function"] != made(double_of)["members"]["Same._function"]
+
+
+def double_of(image):
+    return 2 * image
+
+
+def abs_of(image):
+    return np.abs(image)

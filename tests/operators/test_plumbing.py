@@ -165,7 +165,7 @@ def test_one_channel(data):
     op = tagged(slots(OpSingleChannelSelector(), Index=6), data, axistags="czy")
     check_operator(op, lambda image: image[6:7])
     op.Index.setValue(7)
-    with pytest.raises(SlotNotReadyError, match="Index is 7; there are 7 channels"):
+    with pytest.raises(SlotNotReadyError, match="is to give channel 7; there are 7 channels"):
         op.Output[:]
 
 

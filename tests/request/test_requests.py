@@ -401,6 +401,17 @@ def test_timeout(held):
     assert request.wait(SOON) == 5
 
 
+def test_exceptions_can_be_named_by_the_class():
+    """`except Request.InvalidRequestException` and its like work, as files written for lazyflow have it."""
+    request = Request(lambda: 1)
+    request.cancel()
+    with pytest.raises(Request.InvalidRequestException):
+        request.wait()
+    assert issubclass(Request.TimeoutException, TimeoutError)
+    assert Request.CircularWaitException is CircularWaitException
+    assert issubclass(Request.CancellationException, Exception)
+
+
 # depth, memory, the end
 
 

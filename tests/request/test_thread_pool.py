@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from blockflow.request import Request, RequestLock, RequestPool, SimpleRequestCondition
+from blockflow.request import Request, RequestLock, RequestPool, SimpleRequestCondition, threads
 from blockflow.request.thread_pool import default_num_workers
 
 SOON = 20
@@ -137,3 +137,69 @@ except KeyboardInterrupt:
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout, done.stderr) == (0, "7\n", "")
+
+
+# where there are no more threads
+
+
+@pytest.fixture
+def few_threads(monkeypatch):
+    """From now on the system gives only so many threads."""
+    monkeypatch.setattr(threads, "_idle", [])
+
+    def limit(count):
+        left = [count]
+        start = threading.Thread.start
+
+        def start_if_any_is_left(thread):
+            if left[0] == 0:
+                raise RuntimeError("can't start new thread")
+            left[0] -= 1
+            start(thread)
+
+        monkeypatch.setattr(threading.Thread, "start", start_if_any_is_left)
+
+    return limit
+
+
+def test_a_nest_that_never_ends_is_an_error():
+    """A request that asks for itself again and again fails with RecursionError, and the process lives on."""
+
+    def nest():
+        return Request(nest).wait()
+
+    with pytest.raises(RecursionError, match="40000 requests or changes within each other"):
+        Request(nest).wait()
+    assert Request(lambda: 1).submit().wait() == 1
+
+
+def test_a_nest_too_deep_for_the_systems_threads_is_an_error(few_threads):
+    """Where the system gives no thread for a fresh stack the request fails, and nothing hangs."""
+    few_threads(3)
+
+    def nest(n):
+        return 0 if n == 0 else Request(lambda: nest(n - 1)).wait() + 1
+
+    with pytest.raises(RecursionError, match="can't start new thread"):
+        Request(lambda: nest(1000)).wait()
+    assert Request(lambda: nest(100)).wait() == 100
+
+
+def test_a_pool_with_fewer_threads_than_it_wants_goes_on(few_threads):
+    """One thread does the work of two; without any, submit says so, and wait does the work itself."""
+    Request.reset_thread_pool(2)
+    few_threads(1)
+    requests = [Request(lambda k=k: k).submit() for k in range(50)]
+    assert [request.wait() for request in requests] == list(range(50))
+
+
+def test_a_pool_without_any_thread_says_so(few_threads):
+    """submit raises where nobody would do the work; whoever waits for the request still can."""
+    Request.reset_thread_pool(2)
+    few_threads(0)
+    request = Request(lambda: 5)
+    with pytest.raises(RuntimeError, match="can't start new thread"):
+        request.submit()
+    assert request.wait() == 5
+    with RequestPool(1) as pool:
+        pool.add(Request(lambda: 6))

@@ -144,7 +144,9 @@ class _Box:
         """Run `ip` on this network, with the process numbers of the machine."""
         subprocess.run(["nsenter", f"--target={self.pid}", "-n", "--", "ip", *words], check=True)
 
-    def start(self, *command: str, log: Path, environment: dict[str, str] | None = None) -> None:
+    def start(
+        self, *command: str, log: Path, environment: dict[str, str] | None = None
+    ) -> "subprocess.Popen[bytes]":
         with log.open("ab") as output:
             started = subprocess.Popen(
                 self.enter(*command),
@@ -154,6 +156,7 @@ class _Box:
                 stderr=output,
             )
         self._started.append(started)
+        return started
 
     def power_off(self) -> None:
         self._holder.kill()
@@ -180,6 +183,10 @@ class Cluster:
         network: str = "10.77.0",
     ) -> None:
         install(PACKAGES | (ACCOUNTING_PACKAGES if accounting else {}))
+        if subprocess.run(
+            ["unshare", "--mount", "--pid", "--fork", "--net", "--uts", "true"], check=False
+        ).returncode:
+            raise MissingError("no name spaces can be made here (a container without CAP_SYS_ADMIN?)")
         self.folder = folder
         self.conf = folder / "slurm.conf"
         self.accounting = accounting
@@ -187,6 +194,7 @@ class Cluster:
         self._network = network
         self._nodes = [f"n{number + 1}" for number in range(nodes)]
         self._boxes: dict[str, _Box] = {}
+        self._slurmds: dict[str, subprocess.Popen[bytes]] = {}
         os.environ["PATH"] = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
         for name in ("log", "state"):
             (folder / name).mkdir(parents=True, exist_ok=True)
@@ -253,6 +261,8 @@ class Cluster:
         for name in self._nodes:
             if name not in self._boxes:
                 self._start_node(name)
+            elif self._slurmds[name].poll() is not None:
+                self._start_slurmd(name)
         wait_until(self._is_ready, f"the nodes of the cluster (see {self.folder}/log)")
 
     def _box(self, name: str) -> _Box:
@@ -274,7 +284,7 @@ class Cluster:
     def _start_slurmd(self, name: str) -> None:
         log = self.folder / "log" / f"slurmd-{name}.out"
         # -b: the node has started anew, so no job of its can have lived on
-        self._boxes[name].start(
+        self._slurmds[name] = self._boxes[name].start(
             *("slurmd", "-D", "-b", "-N", name, "-f", str(self.conf)),
             log=log,
             environment={"SLURM_CONF": str(self.conf)},
@@ -285,7 +295,9 @@ class Cluster:
         self._boxes["login"].start(
             "slurmctld", "-D", "-f", str(self.conf), log=log, environment={"SLURM_CONF": str(self.conf)}
         )
-        wait_until(lambda: "UP" in self._try("scontrol", "ping"), f"slurmctld (see {self.folder}/log)")
+        wait_until(
+            lambda: "UP" in (self._try("scontrol", "ping") or ""), f"slurmctld (see {self.folder}/log)"
+        )
 
     def stop_controller(self) -> None:
         """End the controller at once; `start_controller` brings it back with what it has saved."""
@@ -322,19 +334,20 @@ class Cluster:
             log=log,
             environment={"SLURM_CONF": str(self.conf), "MYSQL_UNIX_PORT": str(socket)},
         )
-        wait_until(lambda: bool(self._try("sacctmgr", "-n", "show", "configuration")), "slurmdbd")
+        wait_until(lambda: self._try("sacctmgr", "-n", "list", "cluster") is not None, "slurmdbd")
 
-    def _try(self, *command: str) -> str:
+    def _try(self, *command: str) -> str | None:
+        """What a command prints on the login node, if it succeeds."""
         done = subprocess.run(
             self._boxes["login"].enter("env", f"SLURM_CONF={self.conf}", *command),
             capture_output=True,
             text=True,
             check=False,
         )
-        return done.stdout if done.returncode == 0 else ""
+        return done.stdout if done.returncode == 0 else None
 
     def _is_ready(self) -> bool:
-        states = self._try("sinfo", "-h", "-N", "-p", "cpu", "-o", "%t").split()
+        states = (self._try("sinfo", "-h", "-N", "-p", "cpu", "-o", "%t") or "").split()
         return len(states) == len(self._nodes) and all(state in ("idle", "mix", "alloc") for state in states)
 
     def run(self, *command: str, on: str = "login") -> str:
@@ -356,10 +369,7 @@ class Cluster:
     def kill_slurmd(self, node: str) -> None:
         """End the node's slurmd alone: its jobs run on."""
         self._boxes[node].run("kill", "-9", (self.folder / f"slurmd-{node}.pid").read_text().strip())
-
-    def start_slurmd(self, node: str) -> None:
-        self._start_slurmd(node)
-        wait_until(self._is_ready, "the nodes of the cluster")
+        self._slurmds[node].wait()
 
     @contextlib.contextmanager
     def entered(self) -> Iterator[None]:

@@ -1,10 +1,18 @@
 """Runs on a real Slurm: the life of workers, and whatever ends them. Then output, records and queue are right."""
 
 import os
+import shutil
 import signal
+import subprocess
+import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
+import zarr
 from slurm.cluster import wait_until
+
+CONFIGS = Path(__file__).parents[2] / "configs"
 
 
 def test_a_run_is_one_array_whatever_its_blocks(make_run):
@@ -71,7 +79,6 @@ def test_memory_is_raised_in_steps(make_run):
         "the next workers get 300 MB of memory in place of 200 MB (at most 400 MB"
         in run.failures()[0].message
     )
-    assert run.begun
 
 
 def test_a_worker_leaves_before_its_time_is_over(make_run):
@@ -134,3 +141,60 @@ def test_sbatch_may_fail_for_a_while(make_run, tmp_path):
     assert run.end() == 0, run.output
     assert run.is_right()
     assert sum("sbatch" in line for line in run.commands()) == 3
+
+
+def test_the_example_config_runs(cluster, tmp_path):
+    """configs/slurm.yaml runs as its first lines say, and makes the same voxels as on a laptop."""
+    folder = tmp_path / "configs"
+    shutil.copytree(
+        CONFIGS, folder, ignore=shutil.ignore_patterns("sample", "results", "runs", "__pycache__")
+    )
+    blockflow = str(Path(sys.executable).with_name("blockflow"))
+    subprocess.run([blockflow, "sample", str(folder / "sample")], check=True, capture_output=True)
+    config = str(folder / "slurm.yaml")
+    script = subprocess.run(
+        [blockflow, "run", "--dry-run", config], check=True, capture_output=True, text=True
+    )
+    done = subprocess.run([blockflow, "run", config], capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stdout + done.stderr
+    raw = zarr.open(str(folder / "sample/raw"))[:]
+    np.testing.assert_array_equal(zarr.open(str(folder / "results/mask_by_slurm.zarr"))[:], raw > 128)
+    submitted = (folder / "runs/slurm/tasks/mask/compute/array.sh").read_text()
+    assert submitted in script.stdout
+    assert "at most" in done.stdout
+    assert "of memory each" in done.stdout
+
+
+def test_a_driver_in_a_job_hands_over(make_run):
+    """`blockflow submit` gives a job; told that its time is nearly over, it drains, and the next job goes on."""
+    run = make_run(6)
+    run.write({"num_workers": 2, "memory": "300 MB"}, hold=[0])
+    run.start("submit", "config.yaml", "--memory", "600 MB", "--cpus", "1")
+    job = run.process.communicate(timeout=30)[0].split()[0]
+    wait_until(lambda: list(run.trace.glob("block-0-*")), "the first block", 60.0)
+    run.cluster.run("scancel", "--batch", "--signal=USR1", job)
+    wait_until((run.directory / "stop").exists, "the drain", 30.0)
+    run.let_go(0)
+    wait_until(lambda: run.cluster.queue() == [], "the last driver's end", 90.0)
+    assert run.is_right()
+    assert run.failures() == []
+    assert len(list(run.folder.glob("run.driver-*.out"))) == 2
+
+
+def test_workers_inside_an_allocation(make_run):
+    """With `srun` workers are tasks of a step of the allocation that the driver is in; a killed one is replaced."""
+    run = make_run(6)
+    run.write({"context": "srun", "num_workers": 2, "memory": "300 MB"}, hold=[0])
+    driver = f"{Path(sys.executable).with_name('blockflow')} run config.yaml"
+    job = run.cluster.run(
+        *("sbatch", "--parsable", "-n3", "--mem-per-cpu=600M", f"--chdir={run.folder}"),
+        *(f"--output={run.folder}/driver.out", "--wrap", driver),
+    ).strip()
+    wait_until(lambda: list(run.trace.glob("block-0-*")), "the first block", 60.0)
+    worker = next(note for note in run.notes() if note["block"] == 0)
+    run.cluster.run("kill", "-9", str(worker["pid"]), on=worker["host"])
+    wait_until(lambda: run.cluster.queue() == [], f"the end of job {job}", 90.0)
+    said = (run.folder / "driver.out").read_text()
+    assert "config: done" in said
+    assert run.is_right()
+    assert [(record.block, record.cause) for record in run.failures()] == [(0, "killed")]

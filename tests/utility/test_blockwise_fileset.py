@@ -518,6 +518,70 @@ def test_a_hostile_description_is_refused(tmp_path, fields, message):
     assert files(tmp_path) == ["description.json"]
 
 
+#: what stands in no description that is one
+ODD = [
+    *[
+        None,
+        True,
+        0,
+        -1,
+        3.5,
+        1e308,
+        10**30,
+        "",
+        "..",
+        "/",
+        "[1,2",
+        "(1,)",
+        "{'a':1}",
+        "numpy.str_",
+        "1/0",
+        "\0",
+    ],
+    *[[], [1], [1, 2, 3], [0, 0, 0], [1e400, 1, 1], ["a", "b", "c"], [[1, 2, 3]], {}, "[[1,2],[3]]", "b'x'"],
+    *[
+        "__import__('os')",
+        "[10**9]*3",
+        "1e999",
+        "-" * 9000 + "1",
+        "{roiString}",
+        "{}{roiString}.h5/a",
+        "object",
+    ],
+    *[
+        "{roiString}.h5//a//",
+        "a/{roiString}.h5/b",
+        "C:{roiString}.h5/b",
+        "complex64",
+        "S5",
+        "{'names':['a']}",
+    ],
+]
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.dictionaries(
+        st.sampled_from([*SMALL, "view_shape", "chunks", "drange"]), st.sampled_from(ODD), max_size=3
+    )
+)
+def test_any_description_is_taken_or_refused(tmp_path_factory, fields):
+    """Whatever stands in a description, it is refused with its path, or its blocks lie within its folder."""
+    folder = tmp_path_factory.getbasetemp()
+    path = described(folder, **fields)
+    refused, fileset = None, None
+    try:
+        fileset = BlockwiseFileset(path)
+    except BlockflowError as error:
+        refused = str(error)
+    if fileset is None:
+        assert str(path) in refused
+        return
+    file = fileset.layout.file((0,) * len(fileset.layout.shape))
+    assert file.startswith(f"{folder}/")
+    assert ".." not in file.split("/")
+
+
 @pytest.mark.parametrize(
     ("use", "message"),
     [

@@ -1,6 +1,5 @@
 """Many regions of a slot: each once, few at a time, none kept; the first failure ends it."""
 
-import gc
 import itertools
 import threading
 import tracemalloc
@@ -142,7 +141,6 @@ def test_results_do_not_pile_up(workers):
     alive, most = weakref.WeakValueDictionary(), []
 
     def take(roi, result):
-        gc.collect()
         alive[roi] = result
         most.append(len(alive))
 

@@ -16,7 +16,7 @@ from blockflow.errors import StorageError, TaskError
 from blockflow.tasks import bundled_worker_files
 
 CHECKOUT = Path(__file__).parents[2]
-NAMES = ["argmax", "copy", "predict", "threshold"]
+NAMES = ["argmax", "connected_components", "copy", "predict", "threshold"]
 
 
 def run(name, *block, run_dir="run", **arguments):
@@ -32,7 +32,7 @@ def run(name, *block, run_dir="run", **arguments):
     )
 
 
-def test_all_four_are_there():
+def test_all_are_there():
     """The bundled worker files are found by name."""
     assert sorted(bundled_worker_files()) == NAMES
 

@@ -6,6 +6,9 @@ start. Elements are alike: whichever comes first gets the worker that waits long
 element (keep it waiting, requeue it, start it twice) never decides which worker does what.
 """
 
+from blockflow.compute.slurm.commands import Commands
 from blockflow.compute.slurm.context import SlurmContext, SrunContext
+from blockflow.compute.slurm.options import SlurmOptions
+from blockflow.compute.slurm.script import driver_script
 
-__all__ = ["SlurmContext", "SrunContext"]
+__all__ = ["Commands", "SlurmContext", "SlurmOptions", "SrunContext", "driver_script"]

@@ -14,6 +14,7 @@ from blockflow.compute.slurm.decisions import (
     Element,
     parse_down_nodes,
     parse_squeue,
+    parse_time_left,
 )
 from blockflow.errors import ComputeError
 
@@ -29,10 +30,11 @@ class CommandError(ComputeError):
 
 @dataclass(frozen=True)
 class SlurmSetup:
-    """What matters of a cluster's configuration: the largest array, and where its controller is."""
+    """What matters of a cluster: the largest array, where its controller is, and whether it keeps accounts."""
 
     largest_array: int
     controller: str | None
+    has_accounting: bool
 
 
 def scheduler_environment(environment: Mapping[str, str]) -> dict[str, str]:
@@ -74,10 +76,15 @@ class Commands:
             self._run(["sinfo", "-h", "-N", f"--nodes={','.join(sorted(nodes))}", "-o", "%N|%T"])
         )
 
-    def names(self) -> dict[str, str]:
-        """The jobs of this user that wait or run: id -> name."""
-        lines = self._run(["squeue", "--me", "-h", "-o", "%A|%j"]).splitlines()
-        return {job: name for job, _, name in (line.strip().partition("|") for line in lines)}
+    def jobs(self) -> dict[str, tuple[str, str]]:
+        """The jobs of this user that wait or run: id -> name and comment, which is empty where there is none."""
+        lines = self._run(["squeue", "--me", "-h", "-o", "%A|%j|%k"]).splitlines()
+        parts = (line.strip().split("|", 2) for line in lines if line.count("|") >= 2)
+        return {job: (name, "" if comment == "(null)" else comment) for job, name, comment in parts}
+
+    def seconds_left(self, job: str) -> int | None:
+        """How long a job may still run; `None`: for ever."""
+        return parse_time_left(self._run(["squeue", "-h", f"--jobs={job}", "-o", "%L"]))
 
     def cancel(self, name: str, elements: Sequence[str] = (), *, pending_only: bool = False) -> None:
         """End these elements of the jobs of this name, or all of them."""
@@ -92,6 +99,8 @@ class Commands:
             # the largest index is one less
             largest_array=max(1, int(largest[1]) - 1) if largest else 1000,
             controller=(controller[2] or controller[1]) if controller else None,
+            has_accounting=re.search(r"^AccountingStorageType\s*=\s*\S*slurmdbd", text, re.MULTILINE)
+            is not None,
         )
 
     def accounting(self, jobs: Sequence[str], fields: Sequence[str]) -> list[dict[str, str]]:

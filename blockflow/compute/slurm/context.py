@@ -1,16 +1,18 @@
 """The contexts `slurm` and `srun`."""
 
 import contextlib
+import os
 import shlex
 import socket
 import tempfile
 import time
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from blockflow.compute.context import ComputeContext, WorkerHandle, WorkerOrder, WorkersOf
+from blockflow.compute.slurm.accounting import read_usage, summary
 from blockflow.compute.slurm.commands import CommandError, Commands
 from blockflow.compute.slurm.crew import Crew
 from blockflow.compute.slurm.decisions import memory_steps, usable_memory
@@ -18,7 +20,7 @@ from blockflow.compute.slurm.door import Door
 from blockflow.compute.slurm.handshake import new_token
 from blockflow.compute.slurm.options import SlurmOptions, parse_time
 from blockflow.compute.slurm.scheduler import Arrays, Scheduler, Steps
-from blockflow.compute.slurm.script import array_script, run_mark
+from blockflow.compute.slurm.script import array_script, is_of_run
 from blockflow.compute.slurm.worker import ElementWorker
 from blockflow.errors import ConfigError
 from blockflow.utility.files import write_json
@@ -80,13 +82,12 @@ class _ClusterContext(ComputeContext):
             token = new_token(folder / "token")
             scheduler, address = self._prepare(self._workers, folder)
             memory = self._memory_of(self._workers)
-            seconds = None if self.options.time is None else parse_time(self.options.time)
             self._crew = Crew(
                 scheduler,
                 folder,
                 memory,
                 self._cap(memory),
-                seconds,
+                self._clock_of_workers(),
                 leads_on=self._workers.engine is not None,
             )
             self._door = Door(address, token, self._workers.engine, self._crew)
@@ -97,6 +98,10 @@ class _ClusterContext(ComputeContext):
     def _prepare(self, workers: WorkersOf, folder: Path) -> tuple[Scheduler, str]:
         """What starts the elements, and the address at which they reach this machine."""
 
+    @abstractmethod
+    def _clock_of_workers(self) -> Callable[[], float | None]:
+        """What says when a worker that begins now will be ended, in seconds since the epoch."""
+
     def close(self) -> None:
         if self._crew is None or self._door is None:
             return
@@ -105,6 +110,12 @@ class _ClusterContext(ComputeContext):
 
     def give_more_memory(self, worker: WorkerHandle) -> str | None:
         return None if self._crew is None else self._crew.give_more_memory(worker)
+
+    def usage(self, workers: WorkersOf) -> str | None:
+        known = read_usage(workers.folder / "sacct.jsonl")
+        source = "sacct" if known else "the workers"
+        known = known or read_usage(workers.folder / "usage.jsonl")
+        return f"{summary(known, self.options.cpus_per_worker)} (says {source})" if known else None
 
     def _memory_of(self, workers: WorkersOf) -> int | None:
         """Bytes that a worker of this task is given at first."""
@@ -144,11 +155,19 @@ class SlurmContext(_ClusterContext):
     def _prepare(self, workers: WorkersOf, folder: Path) -> tuple[Scheduler, str]:
         setup = Commands(folder / "commands.log").setup()
         address = self.options.host or _address_towards(setup.controller)
-        return Arrays(self.options, workers, folder, setup.largest_array), address
+        return Arrays(self.options, workers, folder, setup), address
+
+    def _clock_of_workers(self) -> Callable[[], float | None]:
+        if self.options.time is None:
+            return lambda: None
+        seconds = parse_time(self.options.time)
+        return lambda: time.time() + seconds
 
     def end_leftovers(self, run: Path) -> str | None:
-        commands, mark = Commands(), run_mark(run)
-        found = {job: name for job, name in commands.names().items() if name.endswith(f".{mark}")}
+        commands = Commands()
+        found = {
+            job: name for job, (name, comment) in commands.jobs().items() if is_of_run(run, name, comment)
+        }
         if not found:
             return None
         deadline, left = time.monotonic() + _LEAVE_GRACE, found
@@ -157,7 +176,7 @@ class SlurmContext(_ClusterContext):
                 with contextlib.suppress(CommandError):
                     commands.cancel(name)
             time.sleep(0.2)
-            left = {job: name for job, name in commands.names().items() if job in found}
+            left = {job: name for job, (name, _) in commands.jobs().items() if job in found}
         return f"jobs of a driver of this run that is gone were cancelled: {', '.join(sorted(found))}"
 
     def describe(self, workers: WorkersOf) -> str:
@@ -183,6 +202,11 @@ class SrunContext(_ClusterContext):
         setup = Commands(folder / "commands.log").setup()
         address = self.options.host or _address_towards(setup.controller)
         return Steps(self.options, workers, folder), address
+
+    def _clock_of_workers(self) -> Callable[[], float | None]:
+        left = Commands().seconds_left(os.environ["SLURM_JOB_ID"])
+        end = None if left is None else time.time() + left
+        return lambda: end
 
     def describe(self, workers: WorkersOf) -> str:
         command = Steps(self.options, workers, workers.folder).command(

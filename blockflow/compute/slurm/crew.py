@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from blockflow.compute.context import WorkerHandle, WorkerOrder
+from blockflow.compute.slurm.accounting import append_usage
+from blockflow.compute.slurm.commands import CommandError
 from blockflow.compute.slurm.decisions import (
     Element,
     cause_of,
@@ -76,8 +78,8 @@ class Crew:
         Bytes that a worker is given at first.
     cap : int
         The most that one is ever given.
-    seconds : int, optional
-        How long an element may run, if that is known.
+    ends_at : callable
+        When a worker that begins now will be ended, in seconds since the epoch; `None`: nobody knows.
     leads_on : bool
         Whether there is an engine that the workers must get through to.
     clock : callable
@@ -90,15 +92,16 @@ class Crew:
         folder: Path,
         memory: int | None,
         cap: int,
-        seconds: int | None = None,
+        ends_at: Callable[[], float | None] = lambda: None,
         *,
         leads_on: bool = True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._scheduler = scheduler
         self._folder = folder
         self.memory = self._first_memory = memory
         self._cap = cap
-        self._seconds = seconds
+        self._ends_at = ends_at
         self._leads_on = leads_on
         self._clock = clock
         self._changed = threading.Condition()
@@ -110,7 +113,6 @@ class Crew:
         self._losses: dict[str, int] = {}
         self._error: ComputeError | None = None
         self._closed = False
-        self.usage: list[Usage] = []
         self._watch = Watch(self, self._changed, scheduler, clock)
 
     # what the supervisor asks for
@@ -170,13 +172,15 @@ class Crew:
         with self._changed:
             self._closed = True
         self._watch.close()
+        with suppress(CommandError):  # then what the workers measured has to do
+            append_usage(self._folder / "sacct.jsonl", self._scheduler.usage())
 
     # what the door tells
 
     def arrive(self, guest: Guest, about: dict[str, Any]) -> dict[str, Any]:
         name = str(about["job"])
         with self._changed:
-            known = self._elements.setdefault(name, _Known(self.memory, self._clock()))
+            known = self._elements.setdefault(name, _Known(about.get("memory", self.memory), self._clock()))
             before, known.worker = known.worker, None
             known.came, known.state, known.node = True, "RUNNING", str(about["host"])
             if before is not None and before.end is None:  # the same element, started anew
@@ -200,7 +204,7 @@ class Crew:
                 "log": str(worker.order.log),
                 "memory": worker.memory,
                 "engine": self._leads_on,
-                "seconds": self._seconds,
+                "ends_at": self._ends_at(),
             }
 
     def hear(self, guest: Guest, message: dict[str, Any]) -> None:
@@ -213,16 +217,15 @@ class Crew:
                 worker.reported = int(message["exit"])
                 used = message["usage"]
                 worker.peak = max(worker.peak, int(used["peak_memory"]))
-                self.usage.append(
-                    Usage(
-                        str(worker.element),
-                        str(worker.host),
-                        worker.memory,
-                        float(used["elapsed"]),
-                        float(used["cpu"]),
-                        worker.peak,
-                    )
+                usage = Usage(
+                    job=str(worker.element),
+                    host=str(worker.host),
+                    memory=worker.memory,
+                    elapsed=float(used["elapsed"]),
+                    cpu=float(used["cpu"]),
+                    peak_memory=worker.peak,
                 )
+                append_usage(self._folder / "usage.jsonl", [usage])
                 self._lose(worker)
 
     def depart(self, guest: Guest, *, silent: bool) -> None:
@@ -389,6 +392,11 @@ class Crew:
             return
         if end[1] is not None:
             worker.said = f"job {worker.element} on {worker.host}: {_words(state or 'no answer')}"
+        elif worker.reported is None:
+            worker.said = (
+                f"job {worker.element} on {worker.host} ended as {_words(state or 'unknown')} without a word; what it "
+                f"printed is in {self._folder}"
+            )
         if end[1] == "node_failure" and worker.host is not None:
             self._blame(worker.host)
             if known is not None and not is_final(known.state):

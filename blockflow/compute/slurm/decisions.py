@@ -244,7 +244,9 @@ def verdict(
         return reported, None
     code = -9 if reported is None else reported
     if state is not None and (is_final(state) or is_pending(state)):
-        return code, cause_of(state, reason, memory, peak)
-    if silent:  # the scheduler believes that it runs, but it does not answer
-        return (code, "node_failure") if seconds > _SILENT else None
-    return (code, cause_of("", "", memory, peak)) if seconds > _UNEXPLAINED else None
+        cause = cause_of(state, reason, memory, peak)
+        return code, "node_failure" if cause is None and silent else cause
+    if reported is not None:
+        return (code, cause_of("", "", memory, peak)) if seconds > _UNEXPLAINED else None
+    # the scheduler believes that it runs, or does not answer
+    return (code, "node_failure") if seconds > _SILENT else None

@@ -151,13 +151,6 @@ def _is_own(port: int, to: int) -> bool:
     return False
 
 
-def _end_of_job(environment: Mapping[str, str], seconds: float | None) -> float | None:
-    """When this job will be ended: as Slurm says, or `seconds` from now, which is when it began."""
-    if "SLURM_JOB_END_TIME" in environment:
-        return float(environment["SLURM_JOB_END_TIME"])
-    return None if seconds is None else time.time() + seconds
-
-
 class _Worker:
     """The worker that this element was told to start."""
 
@@ -170,8 +163,9 @@ class _Worker:
             environment[DOOR] = tunnel.address
         if order["memory"] is not None:
             environment[MEMORY] = str(order["memory"])
-        if (ends_at := _end_of_job(os.environ, order["seconds"])) is not None:
-            environment[ENDS_AT] = f"{ends_at:.0f}"
+        # newer Slurms say it themselves
+        if (ends_at := os.environ.get("SLURM_JOB_END_TIME", order["ends_at"])) is not None:
+            environment[ENDS_AT] = f"{float(ends_at):.0f}"
         log = Path(order["log"])
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as output:
@@ -275,6 +269,8 @@ def main() -> int:
         "restarts": int(os.environ.get("SLURM_RESTART_COUNT", "0")),
         "host": socket.gethostname(),
     }
+    if "SLURM_MEM_PER_NODE" in os.environ:
+        purpose["memory"] = int(os.environ["SLURM_MEM_PER_NODE"]) * 1024**2
     asked = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: asked.set())
     try:
@@ -297,7 +293,8 @@ def main() -> int:
     if asked.is_set():
         worker.ask_to_leave()
     code = worker.run()
-    connection.shutdown(socket.SHUT_WR)
+    with contextlib.suppress(OSError):  # nobody may be there any more
+        connection.shutdown(socket.SHUT_WR)
     return code if code >= 0 else 128 - code
 
 

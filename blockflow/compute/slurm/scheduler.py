@@ -11,11 +11,13 @@ from itertools import count
 from pathlib import Path
 
 from blockflow.compute.context import WorkersOf
-from blockflow.compute.slurm.commands import CommandError, Commands, scheduler_environment
+from blockflow.compute.slurm.accounting import SACCT_FIELDS, usage_of_sacct
+from blockflow.compute.slurm.commands import CommandError, Commands, SlurmSetup, scheduler_environment
 from blockflow.compute.slurm.decisions import (
     NODE_DOWN,
     Element,
     elements_of,
+    is_final,
     is_pending,
     ranges_of,
     split_array,
@@ -28,10 +30,14 @@ from blockflow.compute.slurm.script import (
     prologue_of,
     resource_arguments,
 )
+from blockflow.compute.slurm.worker import Usage
 from blockflow.errors import ComputeError
 from blockflow.utility.files import write_aside
 
 __all__ = ["Arrays", "Scheduler", "Steps"]
+
+#: how often the accounting is asked, half a second apart, since it lags behind
+_ACCOUNTING_LOOKS = 6
 
 
 class Scheduler(ABC):
@@ -49,23 +55,23 @@ class Scheduler(ABC):
     def cancel(self, elements: Sequence[str] | None = None) -> None:
         """End these elements, or all of them."""
 
-    @abstractmethod
-    def jobs(self) -> list[str]:
-        """The jobs in which the elements are or were."""
+    def usage(self) -> list[Usage]:
+        """What the scheduler knows of what the elements have used, once they have ended."""
+        return []
 
 
 class Arrays(Scheduler):
     """Each submission is a job array (several, if it is larger than an array may be)."""
 
-    def __init__(self, options: SlurmOptions, workers: WorkersOf, folder: Path, largest: int) -> None:
+    def __init__(self, options: SlurmOptions, workers: WorkersOf, folder: Path, setup: SlurmSetup) -> None:
         self._options = options
         self._workers = workers
         self._folder = folder
-        self._largest = largest
+        self._largest = setup.largest_array
         self._name = job_name(workers.run, workers.task)
         self._commands = Commands(folder / "commands.log")
         self._jobs: list[str] = []
-        self._has_accounting = True
+        self._has_accounting = setup.has_accounting
 
     def submit(self, count: int, memory: int | None, excluded: Sequence[str]) -> list[str]:
         elements: list[str] = []
@@ -121,8 +127,14 @@ class Arrays(Scheduler):
     def cancel(self, elements: Sequence[str] | None = None) -> None:
         self._commands.cancel(self._name, [] if elements is None else ranges_of(elements))
 
-    def jobs(self) -> list[str]:
-        return list(self._jobs)
+    def usage(self) -> list[Usage]:
+        usage: list[Usage] = []
+        for _ in range(_ACCOUNTING_LOOKS if self._jobs and self._has_accounting else 0):
+            usage = usage_of_sacct(self._commands.accounting(self._jobs, SACCT_FIELDS))
+            if usage and all(is_final(one.state or "") for one in usage):
+                break
+            time.sleep(0.5)
+        return usage
 
 
 class Steps(Scheduler):
@@ -181,12 +193,13 @@ class Steps(Scheduler):
         self._steps[name] = (process, list(elements))
         return list(elements)
 
-    def look(self, lost: Mapping[str, str]) -> dict[str, Element]:  # noqa: ARG002 (srun says no more)
+    def look(self, lost: Mapping[str, str]) -> dict[str, Element]:
         found: dict[str, Element] = {}
         for name, (process, elements) in list(self._steps.items()):
             ended = process.poll() is not None
-            state = "COMPLETED" if ended else "RUNNING"
-            found |= {element: Element(element, state, "", None, "") for element in elements}
+            for element in elements:  # of a task that is lost while others run, no more will be known
+                state = "" if element in lost else "COMPLETED" if ended else "RUNNING"
+                found[element] = Element(element, state, "", None, "")
             if ended:
                 del self._steps[name]
         return found
@@ -204,6 +217,3 @@ class Steps(Scheduler):
             except subprocess.TimeoutExpired:  # srun may wait for ever for a node that is gone
                 process.kill()
                 process.wait()
-
-    def jobs(self) -> list[str]:
-        return [os.environ["SLURM_JOB_ID"]]

@@ -10,10 +10,23 @@ from pathlib import Path
 from blockflow.compute.slurm.options import SlurmOptions, parse_time
 from blockflow.errors import ConfigError
 
-__all__ = ["array_script", "comment_of", "element_command", "job_name", "resource_arguments", "run_mark"]
+__all__ = [
+    "array_script",
+    "comment_of",
+    "driver_script",
+    "element_command",
+    "is_of_run",
+    "job_name",
+    "prologue_of",
+    "resource_arguments",
+    "run_mark",
+]
 
 #: seconds before the end of its time at which a worker is told to finish its block and leave, if time is plentiful
 _GRACE = 60
+
+#: seconds before the end of its time at which a driver's job hands over to the next
+_HAND_OVER = 120
 
 _MIB = 1024**2
 
@@ -31,6 +44,11 @@ def job_name(run: Path, task: str) -> str:
 def comment_of(run: Path) -> str:
     """The comment of a run's jobs, for people: whose they are."""
     return f"blockflow run {run}"
+
+
+def is_of_run(run: Path, name: str, comment: str) -> bool:
+    """Whether a job of this name and comment is a worker's of this run; some sites do not keep comments."""
+    return name.endswith(f".{run_mark(run)}") and comment in ("", comment_of(run))
 
 
 def element_command(folder: Path) -> list[str]:
@@ -92,6 +110,59 @@ def array_script(
             *(f"#SBATCH {_quote(argument)}" for argument in arguments),
             *prologue_of(options),
             f"exec {shlex.join(element_command(folder))}",
+            "",
+        ]
+    )
+
+
+def driver_script(
+    options: SlurmOptions, command: Sequence[str], name: str, script: Path, output: Path, folder: Path
+) -> str:
+    """The batch script of a driver that hands over to another job before its time is over.
+
+    Parameters
+    ----------
+    options : SlurmOptions
+        What the driver's job asks for.
+    command : sequence of str
+        What runs the driver; interrupted, it finishes what is at hand, and the same command goes on later.
+    name : str
+        The name of the job.
+    script : Path
+        Where this script will be: it submits itself again.
+    output : Path
+        The file for what is printed; `%j` in it is the job's number.
+    folder : Path
+        Where the driver is to run.
+    """
+    arguments = [
+        f"--job-name={name}",
+        f"--output={output}",
+        "--open-mode=append",
+        f"--chdir={folder}",
+        "--ntasks=1",
+        f"--signal=B:USR1@{_HAND_OVER}",
+        *resource_arguments(options, options.memory if isinstance(options.memory, int) else None),
+        *options.sbatch_args,
+    ]
+    shell = "/bin/bash -l" if options.modules else "/bin/bash"
+    return "\n".join(
+        [
+            f"#!{shell}",
+            *(f"#SBATCH {_quote(argument)}" for argument in arguments),
+            *prologue_of(options),
+            "hand_over() {",
+            f'  next=$(sbatch --parsable --dependency=afterany:"$SLURM_JOB_ID" {shlex.quote(str(script))}) || return',
+            '  echo "blockflow: the time of this job is nearly over; job $next goes on"',
+            '  kill -INT "$driver"',
+            "}",
+            "trap hand_over USR1",
+            f"{shlex.join(command)} &",
+            "driver=$!",
+            'wait "$driver"; status=$?',
+            'while kill -0 "$driver" 2>/dev/null; do wait "$driver"; status=$?; done',
+            '[ -z "$next" ] || exit 0',
+            'exit "$status"',
             "",
         ]
     )

@@ -24,7 +24,10 @@ class Employer(Protocol):
 
 @dataclass(frozen=True)
 class Usage:
-    """What one worker has used, as its element measured it; times in seconds, memory in bytes."""
+    """What one worker has used; times in seconds, memory in bytes.
+
+    `memory` is what it might hold, `state` what the scheduler calls its end, where it was asked.
+    """
 
     job: str
     host: str
@@ -32,6 +35,7 @@ class Usage:
     elapsed: float
     cpu: float
     peak_memory: int
+    state: str | None = None
 
 
 class ElementWorker(WorkerHandle):

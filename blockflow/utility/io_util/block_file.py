@@ -195,10 +195,14 @@ class WorkingCopy:
         self._lease = Lease(Path(f"{file}.lock"), f"block {file}")
         self._lease.acquire()
         self._place = f"{folder}/.{name}.copy.{uuid.uuid4().hex}.partial"
-        if not fresh:
-            self._remove_leftovers(folder, name)
-        if fresh or not os.path.exists(f"{folder}/{description_name}"):  # noqa: PTH110
-            Path(folder, description_name).write_bytes(description_text)
+        try:
+            if not fresh:
+                self._remove_leftovers(folder, name)
+            if fresh or not os.path.exists(f"{folder}/{description_name}"):  # noqa: PTH110
+                Path(folder, description_name).write_bytes(description_text)
+        except BaseException:
+            self._lease.release()
+            raise
 
     def _remove_leftovers(self, folder: str, name: str) -> None:
         """Working copies of writers that were killed: the lock is ours, so they are nobody's."""

@@ -4,6 +4,7 @@ import operator
 import os
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -129,8 +130,9 @@ class BlockwiseFileset:
     def _end(self, how: Callable[[WorkingCopy], None]) -> None:
         copies, self._copies = self._copies, {}
         self._closed = True
-        for copy in copies.values():
-            how(copy)
+        with ExitStack() as ending:  # all of them, also if one fails
+            for copy in copies.values():
+                ending.callback(how, copy)
 
     def __enter__(self) -> Self:
         return self
@@ -228,18 +230,16 @@ class BlockwiseFileset:
 
     def _take(self, starts: list[Start]) -> None:
         """Have working copies of all these blocks, or, if somebody else has one of them, no more than before."""
-        new = [start for start in starts if start not in self._copies]
+        made: list[Start] = []
         try:
-            self._run([partial(self._copy, start) for start in new])
+            self._run([partial(self._copy, start, made) for start in starts])
         except BaseException:
-            for start in new:
-                copy = self._copies.pop(start, None)
-                if copy is not None:
-                    copy.discard()
+            for start in made:
+                self._copies.pop(start).discard()
             raise
 
-    def _copy(self, start: Start) -> WorkingCopy:
-        """The working copy of a block, made if there is none. Raises LockedError if somebody else has one."""
+    def _copy(self, start: Start, made: list[Start] | None = None) -> WorkingCopy:
+        """The working copy of a block; `made` notes those that are new. LockedError if somebody else has one."""
         with self._making[hash(start) % len(self._making)]:
             if self._closed:
                 raise StorageError(f"{self._path}: the fileset is closed; reopen it")
@@ -252,6 +252,8 @@ class BlockwiseFileset:
                     os.path.basename(self._path),  # noqa: PTH119
                     self._description_text,
                 )
+                if made is not None:
+                    made.append(start)
             return self._copies[start]
 
     def getOpenHdf5FileForBlock(self, block_start: Sequence[int]) -> "h5py.File":

@@ -1,5 +1,6 @@
 """Files fetched over HTTP: whole or not at all, in bounded time and size, and tried again where that may help."""
 
+import atexit
 import os
 import threading
 import time
@@ -165,5 +166,6 @@ def _client() -> "httpx.Client":
     with _making:
         if os.getpid() not in _clients:
             _clients.clear()
-            _clients[os.getpid()] = httpx.Client(follow_redirects=True)
+            client = _clients[os.getpid()] = httpx.Client(follow_redirects=True)
+            atexit.register(client.close)
         return _clients[os.getpid()]  # type: ignore[no-any-return]

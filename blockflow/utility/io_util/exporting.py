@@ -65,8 +65,10 @@ def export_subset(fileset: "BlockwiseFileset", roi: tuple[Start, Start], folder:
         )
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / Path(layout.path).name
-    type(fileset).writeDescription(path, _description(fileset, path, roi[1]))
-    there = type(fileset)(path)
+    from blockflow.utility.io_util.blockwiseFileset import BlockwiseFileset
+
+    BlockwiseFileset.writeDescription(path, _description(fileset, path, roi[1]))
+    there = BlockwiseFileset(path)
     for start in layout.starts(roi):
         old, new = Path(fileset.getDatasetDirectory(start)), Path(there.getDatasetDirectory(start))
         if new.exists():
@@ -80,10 +82,12 @@ def export_subset(fileset: "BlockwiseFileset", roi: tuple[Start, Start], folder:
 
 def _description(fileset: "BlockwiseFileset", path: Path, stop: Start) -> Namespace:
     """The description of the export: the view ends where the region ends, or that of an export that is there."""
+    from blockflow.utility.io_util.blockwiseFileset import BlockwiseFileset
+
     ours = fileset.description
     fields = {**vars(ours), "view_shape": np.array(stop), "hash_id": None}
     if path.exists():
-        theirs = type(fileset)(path).description
+        theirs = BlockwiseFileset(path).description
         for name in ("shape", "block_shape", "view_origin", "axes", "dtype", "block_file_name_format"):
             if not np.array_equal(getattr(theirs, name), getattr(ours, name)):
                 raise StorageError(f"{path}: another fileset is there: its {name} is {getattr(theirs, name)}")

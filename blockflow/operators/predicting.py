@@ -1,0 +1,243 @@
+"""A model applied to a volume."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
+from typing import Any
+
+import numpy as np
+
+from blockflow.errors import OperatorError
+from blockflow.graph import InputSlot, MetaDict, Slot
+from blockflow.operators.bases import Array, ArrayOperator, Region
+from blockflow.operators.grey_values import dtype_of
+from blockflow.operators.grid import AxisFrom, regridded, volume_of
+from blockflow.operators.models import Model, digest_of_model, load_model, probed_context
+from blockflow.operators.parameters import Parameter, at_least, each, one_of, text, whole
+from blockflow.operators.scratch import peak_bytes, peak_resident
+from blockflow.rtype import SubRegion
+
+__all__ = ["OpPredict"]
+
+#: the longest axis of what memory is measured on, and how much more the figure promises
+_WEIGHED, _MARGIN = 40, 1.3
+
+
+class OpPredict(ArrayOperator):
+    """What a model makes of the input: a callable (`module:name`, `path/to/file.py:name`), or an ONNX file.
+
+    The model returns as many voxels as it gets; `context` says how many voxels around a voxel it looks at, and is
+    found by changing single voxels if it is not given. At the border of the array the data end. An axis of channels
+    of the input must be the first. With `channels`, the output has that many, in front.
+
+    A region is given to the model whole, or cut into tiles of `tile` voxels, on a grid from the array's first voxel:
+    each is computed with its context, `batch` of them in one call, and the result does not depend on the blocks but
+    for what a call of another batch size rounds otherwise. The model is loaded once in each process.
+    """
+
+    exactness = "approximate"
+
+    Input = InputSlot()
+    model = Parameter(None, text, "module:name, path/to/file.py:name, or the path of an .onnx file")
+    context = Parameter(
+        None, each(at_least(0, whole)), "voxels around, for all axes or each; default: found", optional=True
+    )
+    channels = Parameter(
+        None, at_least(1, whole), "how many channels it makes; default: no channel axis", optional=True
+    )
+    dtype = Parameter("float32", dtype_of, "the output's dtype")
+    tile = Parameter(
+        None,
+        each(at_least(1, whole)),
+        "voxels of a tile, for all axes or each; default: the region",
+        optional=True,
+    )
+    batch = Parameter(1, at_least(1, whole), "tiles in one call")
+    device = Parameter("cpu", one_of("cpu", "cuda"), "cpu or cuda, for ONNX")
+    memory = Parameter(
+        None, at_least(0), "bytes it takes for each voxel that it gets; default: measured", optional=True
+    )
+
+    digest = Parameter(
+        doc="a hash of the model's file, found by itself: a changed file is another recipe", optional=True
+    )
+
+    parallel_inputs = False
+
+    def _model(self) -> Model:
+        return load_model(self.model.value, self.device.value)
+
+    def _inner(self) -> tuple[int, tuple[int, ...]]:
+        """The number of channels of the input, 0 for no such axis, and the shape without it."""
+        meta = self.Input.meta
+        kinds = volume_of(meta, self.Input.path).types
+        others = [axis for axis, kind in enumerate(kinds) if kind not in ("space", "time")]
+        if others not in ([], [0]):
+            raise OperatorError(
+                f"{self.Input.path}: a model needs its channels as the first axis; use Transpose before"
+            )
+        return (meta.shape[0], tuple(meta.shape[1:])) if others else (0, tuple(meta.shape))
+
+    def describe(self) -> MetaDict:
+        """The shape of the input, with the channels that the model makes in front."""
+        digest = digest_of_model(self.model.value)
+        if digest and digest != self.digest.value:
+            self.digest.setValue(digest)
+        channels, shape = self._inner()
+        first = 1 if channels else 0
+        axes = [AxisFrom(axis + first) for axis in range(len(shape))]
+        made = self.channels.value
+        if made is not None:
+            axes.insert(0, AxisFrom(None, name="c^"))
+        meta = regridded(self.Input.meta, axes, ((made,) if made else ()) + shape, self.Input.path)
+        meta.dtype = np.dtype(self.dtype.value).type
+        self._context()
+        self._tile(shape)
+        return meta
+
+    def _context(self) -> tuple[int, ...]:
+        channels, shape = self._inner()
+        given = self.context.value
+        if given is None:
+            key = (
+                self.model.value,
+                self.device.value,
+                channels,
+                len(shape),
+                np.dtype(self.Input.meta.dtype).str,
+            )
+            found: dict[Any, tuple[int, ...]] = self.__dict__.setdefault("_found", {})
+            if key not in found:
+                dtype = np.dtype(self.Input.meta.dtype)
+                found[key] = probed_context(
+                    self._model(), max(channels, 1), len(shape), dtype, self.channels.value or 1
+                )
+            return found[key]
+        return self._per_axis(given, len(shape), self.context.path)
+
+    def _tile(self, shape: Sequence[int]) -> tuple[int, ...] | None:
+        given = self.tile.value
+        return None if given is None else self._per_axis(given, len(shape), self.tile.path)
+
+    def _per_axis(self, value: Any, dims: int, where: str) -> tuple[int, ...]:
+        values = value if isinstance(value, tuple) else (value,) * dims
+        if len(values) != dims:
+            raise OperatorError(
+                f"{where} is {list(values)}; give one number, or one for each of the {dims} axes"
+            )
+        return values
+
+    def _flat(self, roi: SubRegion) -> tuple[list[int], list[int]]:
+        """Start and stop without the channels of the output."""
+        first = 0 if self.channels.value is None else 1
+        return list(roi.start[first:]), list(roi.stop[first:])
+
+    def _computed(self, roi: SubRegion) -> tuple[list[int], list[int]]:
+        """The region, and all of the tiles that it touches."""
+        start, stop = self._flat(roi)
+        _, shape = self._inner()
+        tile = self._tile(shape)
+        if tile is None:
+            return start, stop
+        return (
+            [a // size * size for a, size in zip(start, tile, strict=True)],
+            [min(-(-b // size) * size, limit) for b, size, limit in zip(stop, tile, shape, strict=True)],
+        )
+
+    def requiredInputRoi(
+        self, slot: Slot, subindex: tuple[int, ...], roi: SubRegion
+    ) -> Mapping[Slot, SubRegion]:
+        """What is computed, with context, all channels."""
+        start, stop = self._computed(roi)
+        context = self._context()
+        low = [a - around for a, around in zip(start, context, strict=True)]
+        high = [b + around for b, around in zip(stop, context, strict=True)]
+        channels, _ = self._inner()
+        if channels:
+            low, high = [0, *low], [channels, *high]
+        return {self.Input: SubRegion(self.Input, low, high)}
+
+    def dirtied(self, slot: Slot, subindex: tuple[int, ...], roi: SubRegion) -> Region:
+        """The region with context, and all of the tiles that it touches; all channels."""
+        channels, shape = self._inner()
+        first = 1 if channels else 0
+        context = self._context()
+        start = [a - around for a, around in zip(roi.start[first:], context, strict=True)]
+        stop = [b + around for b, around in zip(roi.stop[first:], context, strict=True)]
+        tile = self._tile(shape)
+        if tile is not None:
+            start = [a // size * size for a, size in zip(start, tile, strict=True)]
+            stop = [-(-b // size) * size for b, size in zip(stop, tile, strict=True)]
+        made = self.channels.value
+        return ([0, *start], [made, *stop]) if made is not None else (start, stop)
+
+    def _read(self, start: Sequence[int], stop: Sequence[int]) -> tuple[list[int], list[int]]:
+        _, shape = self._inner()
+        context = self._context()
+        return (
+            [max(a - around, 0) for a, around in zip(start, context, strict=True)],
+            [min(b + around, size) for b, around, size in zip(stop, context, shape, strict=True)],
+        )
+
+    def _tiles(self, start: list[int], stop: list[int]) -> Iterator[tuple[list[int], list[int]]]:
+        """What is computed at once: the region, or each tile of it."""
+        _, shape = self._inner()
+        tile = self._tile(shape)
+        if tile is None:
+            yield start, stop
+            return
+        for corner in product(*(range(a, b, size) for a, b, size in zip(start, stop, tile, strict=True))):
+            yield list(corner), [min(a + size, b) for a, size, b in zip(corner, tile, stop, strict=True)]
+
+    def execute(self, slot: Slot, subindex: tuple[int, ...], roi: SubRegion, result: Array) -> None:
+        """Tile by tile; those of one shape, up to `batch`, in one call."""
+        start, stop = self._computed(roi)
+        (region,) = self.requiredInputRoi(slot, subindex, roi).values()
+        region.setInputShape(self.Input.meta.shape)
+        data = self.Input.get(region).wait()
+        channels, _ = self._inner()
+        data = data if channels else data[np.newaxis]
+        origin = self._read(start, stop)[0]
+        waiting: dict[tuple[int, ...], list[Any]] = {}
+        for low, high in self._tiles(start, stop):
+            first, last = self._read(low, high)
+            part = tuple(slice(a - at, b - at) for a, b, at in zip(first, last, origin, strict=True))
+            shape = tuple(b - a for a, b in zip(first, last, strict=True))
+            batch = waiting.setdefault(shape, [])
+            batch.append((data[(slice(None), *part)], first, low, high))
+            if len(batch) == self.batch.value:
+                self._predict(waiting.pop(shape), roi, result)
+        for batch in waiting.values():
+            self._predict(batch, roi, result)
+
+    def _predict(self, batch: list[Any], roi: SubRegion, result: Array) -> None:
+        made = self._model()(np.stack([part for part, *_ in batch]), self.channels.value or 1)
+        start, stop = self._flat(roi)
+        wanted = made[:, roi.start[0] : roi.stop[0]] if self.channels.value is not None else made[:, 0]
+        for one, (_, first, low, high) in zip(wanted, batch, strict=True):
+            begin = [max(a, b) for a, b in zip(low, start, strict=True)]
+            end = [min(a, b) for a, b in zip(high, stop, strict=True)]
+            source = tuple(slice(a - at, b - at) for a, b, at in zip(begin, end, first, strict=True))
+            target = tuple(slice(a - at, b - at) for a, b, at in zip(begin, end, start, strict=True))
+            into: Any = (..., *target)
+            taken: Any = (..., *source)
+            np.copyto(result[into], one[taken], casting="unsafe")
+
+    def scratch_bytes(self, slot: Slot, subindex: tuple[int, ...], roi: SubRegion) -> int:
+        """The batch, and what the model takes for each voxel that it gets: as given, or measured on a small region."""
+        start, stop = self._computed(roi)
+        tiles = list(self._tiles(start, stop))
+        sizes = [[b - a for a, b in zip(*self._read(low, high), strict=True)] for low, high in tiles]
+        largest = max(sizes, key=math.prod)
+        channels, _ = self._inner()
+        dtype = np.dtype(self.Input.meta.dtype)
+        voxels: int = math.prod(largest) * min(self.batch.value, len(tiles))
+        stacked: int = voxels * max(channels, 1) * dtype.itemsize
+        if self.memory.value is not None:
+            return stacked + int(voxels * self.memory.value) + 1
+        small = [min(size, _WEIGHED) for size in largest]
+        model, outputs = self._model(), self.channels.value or 1
+        data = np.ones((1, max(channels, 1), *small), dtype)
+        measure = peak_resident if model.native else peak_bytes
+        taken = measure(lambda: model(data, outputs))
+        return stacked + int(_MARGIN * taken * voxels / math.prod(small)) + 1

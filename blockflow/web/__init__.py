@@ -1,0 +1,1 @@
+"""Slots and arrays over HTTP, computed when they are looked at."""

@@ -105,10 +105,6 @@ def expected_mask(raw, gain=2, sigma=1.0, threshold=0.5, bias=0):
     return ((smooth.astype("f8") - low) / (high - low)).astype("f4") > threshold
 
 
-def done_by(task):
-    return {"norm-pass", "norm-merge", "mask"} if task != "mask" else {"mask"}
-
-
 def test_a_change_does_again_what_depends_on_it_and_nothing_else(raw):
     """Nothing twice; other workers, nothing; a parameter or the source of an operator, what follows from it."""
     _, done = started()
@@ -162,10 +158,11 @@ def test_what_changed_is_said_in_plain_words(raw):
     }
     found = changes_after(lambda: replace("own.py", "* gain", "* gain * 1"))
     assert found["side"] == []
-    (line,) = found["norm-pass"]
-    assert line.startswith("code.own.operator.class.")
-    assert line.endswith(".source: changed")
-    assert {"upstream.norm-merge: changed", line} <= set(found["mask"])
+    lines = set(found["norm-pass"])
+    assert lines
+    assert all(line.startswith("code.own.operator.class.") for line in lines)
+    assert any(line.endswith(".source: changed") for line in lines)
+    assert {"upstream.norm-merge: changed"} | lines <= set(found["mask"])
 
 
 def test_swapped_inputs_are_a_change(raw):
@@ -194,34 +191,6 @@ def test_an_output_more_does_nothing_else_again(raw):
     assert {name for name, count in done.items() if count} == {"more"}
 
 
-def test_a_growing_input_does_the_new_part(tmp_path):
-    """Where an upstream task writes more, the graph does what is new and what reads it."""
-    data = np.random.default_rng(0).integers(0, 200, (96, 16), dtype=np.uint8)
-    zarr.create_array("raw.zarr", data=data, chunks=(16, 16))
-    Path("g.yaml").write_text(
-        textwrap.dedent("""
-            compute: {context: serial}
-            arrays: {raw: {path: raw.zarr}}
-            operators: {smooth: {type: GaussianSmoothing, inputs: {Input: copied}, params: {sigma: 1.0}}}
-            outputs: {smooth: {slot: smooth, path: smooth.zarr, block_shape: [16, 16]}}
-            tasks:
-              copied:
-                worker_file: copy
-                inputs: {input: raw}
-                outputs: {output: copied.zarr}
-                write_roi: {offset: [0, 0], shape: [16, 16]}
-        """)
-    )
-    _, done = started("tasks.copied.total_roi={offset: [0, 0], shape: [32, 16]}")
-    assert done["copied"] == 2
-    _, done = started()
-    assert done == {
-        "copied": 4,
-        "smooth": 5,
-    }  # all but the first block, which reads nothing that was not there
-    np.testing.assert_array_equal(zarr.open("smooth.zarr")[:], gaussian_filter(data, 1.0, output=np.float32))
-
-
 @pytest.mark.parametrize("context", ["serial", "local"])
 def test_a_run_from_python_is_what_the_slot_answers(raw, context):
     """`blockflow.run` stores voxel for voxel what the slot answers lazily, in either context; twice does nothing."""
@@ -231,7 +200,7 @@ def test_a_run_from_python_is_what_the_slot_answers(raw, context):
     mask.Input.connect(norm.Output)
     mask.threshold.setValue(0.4)
     target = Target("out.zarr", block_shape=(16, 32), fit="overhang")
-    plan = blockflow.plan(mask.Output, target, num_workers=2)
+    plan = blockflow.plan(mask.Output, target, num_workers=2, run_dir="r")
     assert run(mask.Output, target, num_workers=2, compute_context=context, run_dir="r")
     np.testing.assert_array_equal(zarr.open("out.zarr")[:], mask.Output[:].wait())
     assert Plan.from_json(json.loads(Path("r/plan.json").read_text())) == plan

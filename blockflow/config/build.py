@@ -209,7 +209,9 @@ class _Builder:
                 ],
                 before=plan_before(loaded.run_dir),
             )
-            return assemble(drafted, loaded.name, limit, makers, loaded.config.tasks)
+            return assemble(
+                drafted, loaded.name, limit, makers, (*loaded.config.tasks, *loaded.config.segmentations)
+            )
 
     @contextmanager
     def _said_in_config(self) -> Iterator[None]:

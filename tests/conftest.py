@@ -5,6 +5,14 @@ import pytest
 import zarr
 from funlib.geometry import Roi
 
+#: folders whose tests take long, and wait most of it: begun first, so that no other waits for them at the end
+_LONG = ("slurm", "faults", "execution", "segment", "planning", "blockwise")
+
+
+def pytest_collection_modifyitems(items):
+    order = {name: place for place, name in enumerate(_LONG)}
+    items.sort(key=lambda item: order.get(item.path.parent.name, len(_LONG)))
+
 
 @pytest.fixture(autouse=True)
 def _in_a_folder_of_its_own(tmp_path, monkeypatch):

@@ -70,6 +70,7 @@ class RoiRequestBatch:
         self._result_lock = nullcontext() if allowParallelResults else RequestLock()
         self._volume = 0
         self._percent = 0
+        self._failed = False
 
     def execute(self) -> None:
         """Do all regions; returns when the last result was taken. The thread that calls works, too.
@@ -94,6 +95,7 @@ class RoiRequestBatch:
             except CancellationException:
                 raise
             except Exception as error:
+                self._failed = True
                 start, stop = roi
                 raise RoiRequestBatchException(
                     f"region {tuple(start)} to {tuple(stop)} of {self._slot!r}: {type(error).__name__}: {error}",
@@ -103,13 +105,19 @@ class RoiRequestBatch:
     def _next(self) -> Bounds | None:
         Request.raise_if_cancelled()
         with self._next_lock:
-            return next(self._rois, None)
+            return None if self._failed else next(self._rois, None)
 
     def _do(self, roi: Bounds) -> None:
         start, stop = roi
         result = self._slot(start, stop).wait()
         with self._result_lock:
-            self.resultSignal(roi, result)
+            if self._failed:
+                return
+            try:
+                self.resultSignal(roi, result)
+            except Exception:
+                self._failed = True  # before anybody else gets the lock
+                raise
         if self._total:
             with self._progress_lock:
                 self._volume += math.prod(b - a for a, b in zip(start, stop, strict=True))

@@ -143,6 +143,19 @@ def test_every_operator_has_a_line_that_works(folder):
                 assert slot.value is not None
 
 
+def test_slurm(folder):
+    """Its script asks for what the config says; tests of a real cluster run such tasks."""
+    end = subprocess.run(
+        [sys.executable, "-m", "blockflow", "run", "--dry-run", str(folder / "slurm.yaml")],
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert end.returncode == 0, end.stderr
+    assert "at most 4 workers at one time" in end.stdout
+    assert all(line in end.stdout for line in ("--array=0-3%4", "--time=1:00:00", "OMP_NUM_THREADS"))
+
+
 def test_every_config_has_its_test():
     """No config is left out."""
     tested = {name.removeprefix("test_") for name in globals() if name.startswith("test_")}

@@ -26,7 +26,8 @@ def test_a_run_is_one_array_whatever_its_blocks(make_run):
     assert run.cluster.queue() == []
     submissions = [line for line in run.commands() if "sbatch" in line]
     assert len(submissions) == 1
-    assert len(run.commands()) < 12, run.commands()
+    looks = [line for line in run.commands() if "squeue" in line]  # how many is up to the time it takes
+    assert len(run.commands()) - len(looks) < 8, run.commands()
     assert {note["host"] for note in run.notes()} == {"n1", "n2"}
 
 

@@ -108,10 +108,10 @@ CASES = {
 }
 
 NOTES = """
-Where the speed is below 0.75, it is one of these. Arithmetic, comparisons, `Threshold`, `Clip`, `Invert` and what only
-moves voxels take about a millisecond for the whole and are bound by memory: one call streams through it in one piece,
-while blocks are strided parts of it, and each costs its request. `Sum` and `Mean` are of that kind, too. A filter of few
-voxels computes its context twice. The machine did other work meanwhile, which disturbs short times most.
+Where the speed is below 0.75: arithmetic, comparisons, `Threshold`, `Cast`, `Clip`, `Invert`, `Sum`,
+`Mean` and what only moves voxels are bound by memory, and most take some milliseconds for the whole: one call streams
+through it in one piece, while blocks are strided parts of it, and each costs its request. `NormalizeMinMax` reads the
+volume twice, block by block. The machine did other work meanwhile, which disturbs short times most.
 """
 
 #: operators that take long: on an eighth of the volume

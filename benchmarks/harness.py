@@ -300,11 +300,11 @@ class _Process:
 def _processes() -> dict[int, _Process]:
     """All processes of this machine, from /proc/PID/stat (see proc(5))."""
     found = {}
-    for name in os.listdir("/proc"):  # noqa: PTH208 (a hot loop)
+    for name in os.listdir("/proc"):
         if not name.isdecimal():
             continue
         try:
-            with open(f"/proc/{name}/stat", "rb", buffering=0) as file:  # noqa: PTH123 (a hot loop)
+            with open(f"/proc/{name}/stat", "rb", buffering=0) as file:
                 # the name in parentheses may hold anything, so count from the last one: field 3 comes first
                 fields = file.read(4096).rpartition(b")")[2].split()
         except OSError:  # ended meanwhile

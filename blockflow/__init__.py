@@ -7,6 +7,7 @@ from blockflow.utility.lazy import lazy_names
 if TYPE_CHECKING:
     from blockflow.blockwise import DaCapoBlockwiseTask, run_blockwise
     from blockflow.execution.client import blocks
+    from blockflow.execution.graph_runs import plan, run
     from blockflow.operators.functions import neighbourhood, operator_from, pointwise
     from blockflow.segment.run import segment_blockwise
 
@@ -16,7 +17,9 @@ __all__ = [
     "blocks",
     "neighbourhood",
     "operator_from",
+    "plan",
     "pointwise",
+    "run",
     "run_blockwise",
     "segment_blockwise",
 ]
@@ -29,7 +32,9 @@ __getattr__ = lazy_names(
         "blocks": "blockflow.execution.client",
         "neighbourhood": "blockflow.operators.functions",
         "operator_from": "blockflow.operators.functions",
+        "plan": "blockflow.execution.graph_runs",
         "pointwise": "blockflow.operators.functions",
+        "run": "blockflow.execution.graph_runs",
         "run_blockwise": "blockflow.blockwise",
         "segment_blockwise": "blockflow.segment.run",
     },

@@ -48,7 +48,11 @@ class LabelError(BlockflowError, ValueError):
 
 
 class PlanError(BlockflowError, ValueError):
-    """A graph cannot be cut into tasks as it is asked for."""
+    """A graph cannot be cut into tasks as it is asked for; `about` is the task or output, where it is one's."""
+
+    def __init__(self, message: str, about: str = "") -> None:
+        super().__init__(message)
+        self.about = about
 
 
 class RunDirectoryError(BlockflowError, RuntimeError):

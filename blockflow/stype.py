@@ -54,6 +54,10 @@ class SlotType:
         """Raise InvalidResult if an operator's result is not one for the region."""
         raise NotImplementedError
 
+    def as_declared(self, result: Any) -> Any:
+        """An operator's result as the slot's metadata say that its data are."""
+        return result
+
     def isCompatible(self, value: Any) -> bool:
         """Whether the slot can carry this value."""
         raise NotImplementedError
@@ -131,6 +135,11 @@ class ArrayLike(SlotType):
                 raise InvalidResult(f"the result has {len(result)} items; {roi} has {wanted[0]}")
         else:
             raise InvalidResult(f"the result is a {type(result).__name__}; give an array of shape {wanted}")
+
+    def as_declared(self, result: Any) -> Any:
+        """In the slot's dtype, as if it had been written into what was allocated; else stored data would differ."""
+        dtype = self.slot.meta["dtype"]
+        return result if not isinstance(result, np.ndarray) or result.dtype == dtype else result.astype(dtype)
 
     def isCompatible(self, value: Any) -> bool:
         return not isinstance(value, np.ma.MaskedArray) or self.slot.allow_mask

@@ -44,10 +44,8 @@ def _lazy_names(package):
     """Where `blockflow/__init__.py` takes its lazy names from: name -> package of the house."""
     tree = ast.parse((package / "__init__.py").read_text())
     for node in ast.walk(tree):
-        if isinstance(node, ast.Assign) and any(
-            isinstance(t, ast.Name) and t.id == "_WHERE" for t in node.targets
-        ):
-            return {name: module.split(".")[1] for name, module in ast.literal_eval(node.value).items()}
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "lazy_names":
+            return {name: module.split(".")[1] for name, module in ast.literal_eval(node.args[1]).items()}
     return {}
 
 
@@ -125,7 +123,8 @@ def test_an_import_against_the_order_is_found(tmp_path, statement):
         (package / name / "__init__.py").write_text("from blockflow.errors import BlockflowError\n")
     (package / "errors.py").write_text("")
     (package / "__init__.py").write_text(
-        "from blockflow.cli import main\n_WHERE = {'run_blockwise': 'blockflow.blockwise'}\n"
+        "from blockflow.cli import main\n"
+        "__getattr__ = lazy_names(__name__, {'run_blockwise': 'blockflow.blockwise'})\n"
     )
     (package / "storage" / "array.py").write_text(
         "from blockflow.storage import spec\nfrom . import lattice\n"

@@ -46,9 +46,11 @@ def command(run: Path, task: str | None, cause: str | None, traceback: bool, as_
         for record in group.records[:3]:
             if record.write_roi is not None:
                 offset, shape = record.write_roi
+                which = (
+                    f"attempt {record.attempt}" if record.attempt else "lost, without using up an attempt,"
+                )
                 click.echo(
-                    f"  block {record.block} writes {shape} at {offset}: attempt {record.attempt} on {record.host}, "
-                    f"log {record.log}"
+                    f"  block {record.block} writes {shape} at {offset}: {which} on {record.host}, log {record.log}"
                 )
             else:
                 click.echo(f"  worker {record.worker} on {record.host}, log {record.log}")

@@ -1,10 +1,12 @@
 """From a checked config to tasks: names become paths, and inputs become dependencies."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from funlib.geometry import Roi
 
@@ -21,10 +23,15 @@ from blockflow.config.references import (
     upstream_of,
 )
 from blockflow.config.segmentations import function_file_of, segmentation_references, tasks_of_segmentation
-from blockflow.errors import BlockflowError, ConfigError
-from blockflow.planning import Planned, assemble, describe_output, draft, plan_of
+from blockflow.errors import BlockflowError, ConfigError, PlanError
+from blockflow.graph.regions import UndeclaredRegionError
+from blockflow.planning import Planned, Target, assemble, describe_output, draft, plan_before
 from blockflow.storage import Array, ArraySpec, ResultsSpec, open_array, open_stored, planned_arrays
 from blockflow.tasks import BlockwiseTask, described_outputs, find_worker_file
+from blockflow.utility.words import choices
+
+if TYPE_CHECKING:
+    from blockflow.graph import Slot
 
 __all__ = ["Run", "build_run"]
 
@@ -47,9 +54,10 @@ def build_run(loaded: LoadedConfig) -> Run:
     ------
     ConfigError
         With a line for each name that means nothing, worker file that is not there, keyword that is given
-        twice, or output that something else is using; or for tasks that wait for each other.
-    PlanError, StorageError
-        If the graph cannot be cut into tasks.
+        twice, or output that something else is using; or for tasks that wait for each other; or for what of the graph
+        cannot be made or cut into tasks.
+    StorageError
+        If an array cannot be opened.
     """
     problems = [*shared_paths(loaded)]
     inputs: dict[str, dict[str, str]] = {}
@@ -94,6 +102,10 @@ def build_run(loaded: LoadedConfig) -> Run:
     for name, output in loaded.config.outputs.items():
         needs[name] = {}
         for given in operator_references(loaded, output.slot):
+            if given == output.slot:
+                message = f"there is no operator {given!r}; {choices(given, loaded.config.operators)}"
+                problems.append(loaded.problem(("outputs", name, "slot"), message))
+                continue
             try:
                 _, maker = resolve(loaded, given, stored=False)
             except ConfigError as error:
@@ -164,12 +176,16 @@ class _Builder:
     def _plan(self) -> Planned:
         loaded = self._loaded
         outputs = loaded.config.outputs
-        slots = {self._graph.output(name): target_of(loaded, name, one) for name, one in outputs.items()}
-        if len(slots) < len(outputs):
-            raise ConfigError(
-                f"{loaded.path}: outputs: two of them store the same slot; store it once, and let both readers take "
-                "that array"
-            )
+        slots: dict[Slot, Target] = {}
+        for name, one in outputs.items():
+            slot = self._graph.output(name)
+            if slot in slots:
+                message = (
+                    f"output {slots[slot].name!r} stores this slot, too; store it once, and let all who read it take "
+                    "that array"
+                )
+                raise_problems([loaded.problem(("outputs", name, "slot"), message)])
+            slots[slot] = target_of(loaded, name, one)
         for name in (*loaded.config.tasks, *loaded.config.segmentations):
             self._describe(name)
         makers = {
@@ -179,21 +195,42 @@ class _Builder:
         } | {loaded.absolute(one.output): name for name, one in loaded.config.segmentations.items()}
         compute = loaded.config.compute
         limit = compute.memory if isinstance(compute.memory, int) else None  # auto: what the plan projects
-        with planned_arrays(self._described.values()):
+        with planned_arrays(self._described.values()), self._said_in_config():
             others = [open_stored(path) for path in sorted({*self._described, *self._paths_of_tasks()})]
             drafted = draft(
                 slots,
                 loaded.run_dir / "stages",
                 num_workers=compute.num_workers,
                 memory=limit,
-                previous=plan_of(loaded.run_dir / "plan.json"),
                 scales=[
                     (array.metadata.voxel_size, array.metadata.offset)
                     for array in others
                     if isinstance(array, Array)
                 ],
+                before=plan_before(loaded.run_dir),
             )
-        return assemble(drafted, loaded.name, limit, makers)
+            return assemble(
+                drafted, loaded.name, limit, makers, (*loaded.config.tasks, *loaded.config.segmentations)
+            )
+
+    @contextmanager
+    def _said_in_config(self) -> Iterator[None]:
+        """Say where in the config that stands which cannot be planned."""
+        config = self._loaded.config
+        try:
+            yield
+        except (PlanError, UndeclaredRegionError) as error:
+            sections: dict[str, Iterable[str]] = {
+                "compute": ("memory",),
+                "outputs": config.outputs,
+                "operators": config.operators,
+                "tasks": config.tasks,
+            }
+            location: Location = next(
+                ((section, error.about) for section, names in sections.items() if error.about in names),
+                ("outputs",),
+            )
+            raise_problems([self._loaded.problem(location, str(error))])
 
     def _paths_of_tasks(self) -> set[str]:
         return {path for inputs in self._inputs.values() for path in inputs.values()}
@@ -212,7 +249,8 @@ class _Builder:
                 found = described_outputs(self._segmentation(name, ()))
             else:
                 target = target_of(self._loaded, name, self._loaded.config.outputs[name])
-                found = [describe_output(self._graph.output(name), target)]
+                with self._said_in_config():
+                    found = [describe_output(self._graph.output(name), target)]
         self._described |= {spec.path: spec for spec in found}
 
     def _open_named(self, given: str) -> Array:
@@ -244,6 +282,7 @@ def _build(
         num_workers=min(task.num_workers or compute.num_workers, compute.num_workers),
         max_retries=task.max_retries,
         timeout=task.timeout,
+        memory=task.memory,
         upstream=upstream,
         inputs=inputs,
         outputs=outputs,

@@ -11,7 +11,7 @@ from blockflow.config.models import Model
 from blockflow.errors import ConfigError
 from blockflow.utility.quantity import parse_bytes
 
-__all__ = ["ComputeConfig"]
+__all__ = ["Amount", "ComputeConfig"]
 
 
 def _bytes(amount: Any) -> Any:
@@ -21,6 +21,10 @@ def _bytes(amount: Any) -> Any:
         return parse_bytes(amount)
     except ValueError as error:
         raise PydanticCustomError("no_memory", "{reason}", {"reason": str(error)}) from None
+
+
+#: an amount of memory, as '4 GB', '512 MiB' or in bytes
+Amount = Annotated[int | None, BeforeValidator(_bytes)]
 
 
 def _text(number: Any) -> Any:
@@ -65,7 +69,7 @@ class ComputeConfig(Model):
         description="What one worker may hold, as '4 GB', '512 MiB' or in bytes; one that holds more is ended. "
         "'auto', for a cluster: what the task is projected to hold, and a margin.",
     )
-    max_memory: Annotated[int | None, BeforeValidator(_bytes)] = Field(
+    max_memory: Amount = Field(
         default=None,
         description="The most that a worker is given after others ran out of memory; by default twice memory.",
     )

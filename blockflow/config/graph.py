@@ -1,11 +1,12 @@
 """The graph of a config: operators by name, connected, and what is stored of them."""
 
+import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from blockflow.config.loader import LoadedConfig
-from blockflow.config.problems import Location, Problem, raise_problems
+from blockflow.config.problems import Location
 from blockflow.config.schema import OutputConfig
 from blockflow.errors import BlockflowError, ConfigError
 from blockflow.graph import Graph, Operator, Slot
@@ -15,6 +16,10 @@ from blockflow.storage import Array
 from blockflow.utility.words import choices
 
 __all__ = ["ConfigGraph", "operator_references", "target_of"]
+
+
+class _SaidError(ConfigError):
+    """It says where in the config it stands."""
 
 
 class ConfigGraph:
@@ -49,9 +54,10 @@ class ConfigGraph:
         config = self._loaded.config.operators[name]
         if name in self._waiting:
             circle = " -> ".join([*self._waiting[self._waiting.index(name) :], name])
-            raise_problems(
-                [self._loaded.problem(location, f"operators take their input from each other: {circle}")]
-            )
+            with self._said_at(location):
+                raise ConfigError(
+                    f"operators take their input from each other: {circle}; let one of them take it from elsewhere"
+                )
         self._waiting.append(name)
         with self._said_at((*location, "type")):
             operator: Operator = resolve_operator(config.type, self._loaded.folder)(graph=self._graph)
@@ -62,8 +68,13 @@ class ConfigGraph:
                 inputs[slot] = (
                     [self._source(one) for one in given] if isinstance(given, list) else self._source(given)
                 )
-        with self._said_at(location):
-            configure(operator, inputs, config.params)
+        for parameter, value in config.params.items():
+            with self._said_at((*location, "params", parameter)):
+                twice = {parameter: inputs[parameter]} if parameter in inputs else {}
+                configure(operator, twice, {parameter: value})
+        for slot, source in inputs.items():
+            with self._said_at((*location, "inputs", slot)):
+                configure(operator, {slot: source}, {})
         self._waiting.pop()
         self._operators[name] = operator
         return operator
@@ -91,18 +102,19 @@ class ConfigGraph:
 
     @contextmanager
     def _said_at(self, location: Location) -> Iterator[None]:
-        """Say where in the config it stands what is wrong with an operator."""
+        """Say where in the config it stands what is wrong with an operator, which may be anybody's code."""
         try:
             yield
-        except ConfigError as error:
-            if "\n" in str(error) or str(error).startswith(str(self._loaded.path.parent)):
-                raise
-            raise_problems([self._problem(location, error)])
-        except (BlockflowError, TypeError, ValueError) as error:
-            raise_problems([self._problem(location, error)])
-
-    def _problem(self, location: Location, error: Exception) -> Problem:
-        return self._loaded.problem(location, str(error))
+        except _SaidError:
+            raise
+        except BlockflowError as error:
+            raise _SaidError(str(self._loaded.problem(location, str(error)))) from error
+        except Exception as error:
+            *_, last = traceback.extract_tb(error.__traceback__)
+            message = (
+                f"{type(error).__name__}: {error} (raised at {last.filename}:{last.lineno}, in {last.name})"
+            )
+            raise _SaidError(str(self._loaded.problem(location, message))) from error
 
 
 def target_of(loaded: LoadedConfig, name: str, output: OutputConfig) -> Target:

@@ -11,7 +11,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from blockflow.config.compute_schema import ComputeConfig
+from blockflow.config.compute_schema import Amount, ComputeConfig
 from blockflow.config.models import (
     FilePath,
     Keyword,
@@ -86,6 +86,10 @@ class TaskConfig(Model):
     max_retries: int = Field(default=2, ge=0, description="Attempts at a block beyond the first.")
     timeout: float | None = Field(
         default=None, gt=0, allow_inf_nan=False, description="Seconds that a block may take; null: any time."
+    )
+    memory: Amount = Field(
+        default=None,
+        description="What a worker of this task holds; asked for, with a margin, where compute.memory is 'auto'.",
     )
     upstream: list[str] = Field(
         default_factory=list, description="Tasks to wait for, beyond those that inputs already name."

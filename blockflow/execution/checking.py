@@ -11,7 +11,7 @@ from funlib.geometry import Roi
 
 from blockflow.errors import PlanError
 from blockflow.graph import Operator, Slot, StagedOperator
-from blockflow.graph.regions import Bounds, at_hand
+from blockflow.graph.regions import Bounds, UndeclaredRegionError, at_hand
 from blockflow.planning import Draft
 from blockflow.planning.part import ApplyPart
 from blockflow.tasks import BlockGrid
@@ -22,23 +22,29 @@ __all__ = ["CheckedBlock", "check_blocks"]
 
 @dataclass(frozen=True)
 class CheckedBlock:
-    """A block of an output, and how many of its voxels differ; the first one that does, in voxels of the array."""
+    """A block of an output, and how many of its voxels differ; the first one that does, in voxels of the array.
+
+    `refused` is why it could not be computed as a worker does, where an operator asked for more than it told.
+    """
 
     output: str
     bounds: Bounds
     different: int
     first: tuple[int, ...] | None
     operators: tuple[str, ...]
+    refused: str | None = None
 
     @property
     def equal(self) -> bool:
         """Whether all voxels are the same."""
-        return not self.different
+        return not self.different and self.refused is None
 
     def __str__(self) -> str:
         place = ", ".join(f"{a}:{b}" for a, b in zip(*self.bounds, strict=True))
         if self.equal:
             return f"{self.output} [{place}]: equal"
+        if self.refused is not None:
+            return f"{self.output} [{place}]: {self.refused}"
         return (
             f"{self.output} [{place}]: {self.different} voxels differ, the first at {self.first}. One of "
             f"{', '.join(self.operators)} reads farther than it says, or its result depends on the region that is asked"
@@ -84,8 +90,12 @@ def _check_part(
     operators = tuple(draft.names.get(one, one.name) for one in part.operators(part.frame.roi))
     for position in _positions(grid.shape, count):
         start, stop = part.frame.voxels_of(grid.write_roi_of(position))
-        with at_hand({blockwise: (start, stop)}) as data:
-            block = data[blockwise].copy()
+        try:
+            with at_hand({blockwise: (start, stop)}) as data:
+                block = data[blockwise].copy()
+        except UndeclaredRegionError as error:
+            yield CheckedBlock(part.name, (start, stop), 0, None, operators, str(error))
+            continue
         first = tuple(max(0, a - margin) for a in start)
         last = tuple(min(size, b + margin) for b, size in zip(stop, part.frame.shape, strict=True))
         region = np.asarray(lazily(start=first, stop=last).wait())

@@ -21,6 +21,9 @@ class Client(daisy.v2.Client):  # type: ignore[misc]
     """A `daisy.Client` that keeps failure records, counts attempts, and asks the task's checks."""
 
     def __init__(self, context: Any = None) -> None:
+        if context is None:
+            session = current_session()
+            context = session.address if session is not None else None
         context = daisy.Context.from_env() if context is None else context.copy()
         context["worker_id"] = -1  # an inherited id makes Daisy call the spawn function again on a timeout
         super().__init__(context)

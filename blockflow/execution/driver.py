@@ -1,6 +1,5 @@
 """The driver: from prepared tasks to finished voxels, and the record of how it went."""
 
-import os
 import signal
 import sys
 import threading
@@ -336,13 +335,14 @@ def _serial_workers(
     from blockflow.execution.worker import do_blocks
 
     def worker(task: PreparedTask, assignment: Assignment) -> Any:
-        def work() -> None:
+        def work(address: Any) -> None:
             calls = _calls(task)
             try:
                 if calls.init_callback_fn is not None and assignment.to_do:
-                    calls.init_callback_fn(os.environ["DAISY_CONTEXT"])
+                    calls.init_callback_fn(address.to_env())
                 with closing(WorkerSession(assignment, calls, f"{task.name}-0")) as session:
                     session.leaving = stop.asked
+                    session.address = address
                     stop.session = session
                     do_blocks(session, assignment, calls)
             except KeyboardInterrupt:

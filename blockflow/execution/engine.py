@@ -1,6 +1,5 @@
 """Daisy, adapted: tasks and pipelines made, the server run, its panics caught."""
 
-import os
 import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -92,12 +91,13 @@ def serve_in_process(
     observer: Any,
     when_started: Callable[[], None],
     given_up: Callable[[], bool],
-    workers: Mapping[str, Callable[[], None]],
+    workers: Mapping[str, Callable[[Any], None]],
 ) -> Mapping[str, Any]:
     """Run a pipeline with its workers in this thread, one after the other, the server in a thread beside it.
 
     `workers` maps the name of each task, in an order in which they can follow each other, to a function that
-    does the task's blocks with `DAISY_CONTEXT` set.
+    does the task's blocks, given the Daisy context to connect with. Daisy's own threads write `DAISY_CONTEXT` for
+    whichever task they start, so in this process that tells nothing.
     """
     from daisy import _daisy
 
@@ -108,7 +108,8 @@ def serve_in_process(
     def spawn_function(name: str) -> Callable[..., None]:
         def wait_for_worker(*, context: Any) -> None:
             with changed:
-                addresses[name] = context
+                addresses[name] = context.copy()
+                addresses[name]["task_id"] = name
                 changed.notify_all()
                 changed.wait_for(lambda: name in over)
 
@@ -130,13 +131,11 @@ def serve_in_process(
                     changed.wait(0.05)
             if name not in addresses:
                 break
-            os.environ["DAISY_CONTEXT"] = addresses[name].to_env()
-            work()
+            work(addresses[name])
             with changed:
                 over.add(name)
                 changed.notify_all()
     finally:
-        os.environ.pop("DAISY_CONTEXT", None)
         with changed:
             over.update(workers)
             changed.notify_all()

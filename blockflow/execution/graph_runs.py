@@ -12,7 +12,7 @@ from blockflow.errors import PlanError
 from blockflow.execution.driver import run_prepared
 from blockflow.execution.progress import progress_for
 from blockflow.graph import Slot
-from blockflow.planning import Plan, Planned, Target, assemble, draft, plan_of
+from blockflow.planning import Plan, Planned, Target, assemble, draft, plan_before
 from blockflow.tasks import prepare
 from blockflow.utility.quantity import parse_bytes
 
@@ -99,11 +99,7 @@ def _planned(
     if num_workers < 1:
         raise PlanError(f"num_workers is {num_workers}; at least 1 is needed")
     drafted = draft(
-        wanted,
-        run_dir / "stages",
-        num_workers=num_workers,
-        memory=memory,
-        previous=plan_of(run_dir / "plan.json"),
+        wanted, run_dir / "stages", num_workers=num_workers, memory=memory, before=plan_before(run_dir)
     )
     return assemble(drafted, name, memory)
 

@@ -36,9 +36,11 @@ class WorkerSession:
         self.finished = False
         self.leaving = False
         self.begun = 0
+        self.address: Any = None  # the Daisy context to connect with; None: that of the environment
         self.held: Any = None
         self.client: Any = None  # whose block is held
         self.lattice = Lattice.parse(assignment.lattice) if assignment.lattice else None
+        self._name = assignment.name
         self._calls = calls
         self._grid = BlockGrid.from_json(assignment.grid)
         self._events = EventLog(assignment.run_directory.events(worker))
@@ -62,6 +64,8 @@ class WorkerSession:
         """Whether the block is to be processed now; if not, its status says what to tell Daisy."""
         import daisy
 
+        if block.task_id != self._name:
+            raise BlockflowError(f"a worker of task {self._name} was given a block of task {block.task_id}")
         index = self._grid.index_of(block.write_roi.offset)
         if self._failures.is_exhausted(index):
             block.status = daisy.BlockStatus.FAILED

@@ -203,10 +203,10 @@ class _Crew:
         self._failed_starts += 1
         if self._failed_starts >= _FAILED_STARTS:
             self.kill()
+            said = _tail(self._log(worker.name))
             raise _give_up(
                 self.assignment,
-                f"{self._failed_starts} workers in a row {how} before they did a block. The last one's log, "
-                f"{self._log(worker.name)}, ends with:\n{_tail(self._log(worker.name))}",
+                f"{self._failed_starts} workers in a row {how} before they did a block. {said}",
             )
 
     def _end_too_large(self, worker: _Worker, limit: int) -> bool:
@@ -363,7 +363,11 @@ def _call_init(assignment: Assignment, address: Any) -> None:
 
 
 def _tail(log: Path, lines: int = 30) -> str:
+    """What a worker said last, for an error."""
     try:
-        return "\n".join(log.read_text(errors="replace").splitlines()[-lines:])
+        said = "\n".join(log.read_text(errors="replace").splitlines()[-lines:])
+    except FileNotFoundError:
+        return "The last one never wrote a log."
     except OSError as error:
-        return f"(cannot be read: {error})"
+        said = f"(cannot be read: {error})"
+    return f"The last one's log, {log}, ends with:\n{said}"

@@ -29,6 +29,7 @@ from blockflow.execution.session import (
 )
 from blockflow.storage import use_lattice
 from blockflow.tasks import load_worker_file
+from blockflow.utility.freed_memory import keep_freed_memory
 
 __all__ = ["do_blocks", "main"]
 
@@ -43,6 +44,8 @@ def main() -> None:
     assignment = Assignment.load(description)
     try:
         calls = assignment.load_calls()
+        if getattr(calls.process_function, "keeps_memory", False):
+            keep_freed_memory()
         with closing(WorkerSession(assignment, calls, name)) as session:
             signal.signal(signal.SIGTERM, lambda *_: setattr(session, "leaving", True))
             os.register_at_fork(after_in_child=lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL))

@@ -108,8 +108,18 @@ def probe_undeclared(slots: Iterable[Slot]) -> None:
         whole = SubRegion(slot, (0,) * len(shape), shape)
         if operator.requiredInputRoi(slot.top_level_slot, slot.subindex, whole) is None:
             known = dict(operator.probed_regions)
-            known[slot.path_in_operator] = probe(slot)
+            known[slot.path_in_operator] = _probed(slot, operator)
             operator.probed_regions = known
+
+
+def _probed(slot: Slot, operator: Operator) -> dict[str, AffineRegion]:
+    while operator.parent is not None:
+        operator = operator.parent
+    try:
+        return probe(slot)
+    except UndeclaredRegionError as error:
+        error.about = operator.name
+        raise
 
 
 def probe(slot: Slot) -> dict[str, AffineRegion]:

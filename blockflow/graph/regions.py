@@ -20,7 +20,14 @@ Bounds = tuple[tuple[int, ...], tuple[int, ...]]
 
 
 class UndeclaredRegionError(BlockflowError):
-    """An operator does not tell which region of its inputs it needs, or asked for another one than it told."""
+    """An operator does not tell which region of its inputs it needs, or asked for another one than it told.
+
+    `about` is its name, or that of the operator that it is a part of.
+    """
+
+    def __init__(self, message: str, about: str = "") -> None:
+        super().__init__(message)
+        self.about = about
 
 
 @dataclass(frozen=True)
@@ -157,8 +164,7 @@ class Window:
             held = "nothing" if self.data is None else _text(self._start, self.data.shape)
             raise UndeclaredRegionError(
                 f"{self.name} is asked for {[f'{one.start}:{one.stop}' for one in key]}, which is outside of the "
-                f"block's read ROI: {held} of it is at hand. An operator above asks for more than its "
-                "requiredInputRoi says"
+                f"block's read ROI: {held} of it is at hand"
             )
         return self.data[  # type: ignore[index]
             tuple(
@@ -185,7 +191,7 @@ def at_hand(wanted: Mapping[Slot, Bounds]) -> Iterator[dict[Slot, np.ndarray[Any
             slot, value = step.slot, step.slot._value
             if value is None:
                 computed[slot] = window = Window(slot.path, slot)
-                window.hold(step.start, RoiRequest(slot, SubRegion(slot, step.start, step.stop)).wait())
+                window.hold(step.start, _computed(step))
                 slot._value = window
             elif isinstance(value, Window):
                 loaded.append(value)
@@ -200,6 +206,22 @@ def at_hand(wanted: Mapping[Slot, Bounds]) -> Iterator[dict[Slot, np.ndarray[Any
             _let_go(slot, computed)
         for window in loaded:
             window.drop()
+
+
+def _computed(step: Step) -> np.ndarray[Any, Any]:
+    """The data of a step, whose inputs are at hand."""
+    roi = SubRegion(step.slot, step.start, step.stop)
+    shape = tuple(b - a for a, b in zip(step.start, step.stop, strict=True))
+    try:
+        data: np.ndarray[Any, Any] = RoiRequest(step.slot, roi).wait()
+    except UndeclaredRegionError as error:
+        operator = type(step.slot.operator).__name__
+        raise UndeclaredRegionError(
+            f"{step.slot.path} ({operator}), asked for {_text(step.start, shape)}, reads more of its inputs "
+            f"than its requiredInputRoi says: {error}. Make requiredInputRoi, or the context, as large as what "
+            f"{operator} asks for"
+        ) from error
+    return data
 
 
 def _held(slot: Slot, bounds: Bounds) -> np.ndarray[Any, Any]:

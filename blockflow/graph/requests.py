@@ -175,6 +175,7 @@ class RoiRequest(Request[Any]):
             if returned is None or returned is result:
                 return result
             slot.stype.check_result_valid(roi, returned)
+            returned = slot.stype.as_declared(returned)
         except CancellationException:
             raise
         except BaseException as error:

@@ -263,6 +263,8 @@ def _give(slot: Slot, source: Any) -> None:
         slot.resize(len(source))
         for one, part in zip(slot, source, strict=True):
             _give(one, part)
+    elif isinstance(source, list | tuple):
+        raise OperatorError(f"{slot.path} takes one array or slot, not a list of {len(source)}")
     elif isinstance(slot, Parameter) and not isinstance(source, Slot):
         raise OperatorError(f"{slot.path} is a parameter: give its value under params, or connect a slot")
     else:

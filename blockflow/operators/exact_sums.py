@@ -5,6 +5,7 @@ halves that are so small that no sum of a part of an array is rounded; Python's 
 read from the sum at the end is rounded once.
 """
 
+import math
 from fractions import Fraction
 from typing import Any
 
@@ -16,6 +17,12 @@ Array = np.ndarray[Any, Any]
 
 #: bits of the lower half, and voxels of a part: (2^27 - 1) * 2^17 and 2^36 * 2^17 are below 2^53
 _HALF, _PART = 27, 2**17
+
+#: times this, a float of 53 bits can be cut into two of 26
+_SPLITTER = 2.0**27 + 1
+
+#: how often bits are taken from the top before numbers are sorted by their exponents; and exponents that are too high
+_LEVELS, _HIGHEST = 5, 1000
 
 #: every float64 is a whole number of these: 2^-1126 is below the last bit of the smallest one, and even
 _LAST = -1126
@@ -68,11 +75,51 @@ class ExactSum:
                 nan + int(np.isnan(part).sum()),
             )
             part = part[finite]
+        if not squares:
+            self._add_levels(part, _LAST)
+            return
+        if self._squares_fit(part):
+            high = part * _SPLITTER
+            high -= high - part  # the upper half of the bits
+            low = part - high
+            for one, other, times in ((high, high, 1.0), (high, low, 2.0), (low, low, 1.0)):
+                self._add_levels(one * other * times, 2 * _LAST)
+            return
+        self._add_by_exponent(part, squares=True)
+
+    @staticmethod
+    def _squares_fit(part: Array) -> bool:
+        """Whether the products of halves of all numbers are floats."""
+        size = np.abs(part[part != 0])
+        return not size.size or (size.min() > 2.0**-450 and size.max() < 2.0**450)
+
+    def _add_levels(self, part: Array, unit: int) -> None:
+        """Add numbers in units of 2^unit: their upper bits first, then what is left of them.
+
+        Adding and subtracting a large number rounds all of them to multiples of one step, so coarse that no sum of
+        2^17 multiples is rounded (Demmel, Ahrens and Nguyen, Reproducible summation, 2016).
+        """
+        for _ in range(_LEVELS):
+            most = float(np.abs(part).max(initial=0))
+            if most == 0:
+                return
+            exponent = math.frexp(most)[1]
+            if exponent > _HIGHEST:
+                break
+            anchor = math.ldexp(1.5, exponent + 17)
+            upper = (part + anchor) - anchor
+            mantissa, place = math.frexp(float(upper.sum()))
+            self.total += int(math.ldexp(mantissa, 53)) << (place - 53 - unit)
+            part = part - upper
+        self._add_by_exponent(part, squares=False, unit=unit)
+
+    def _add_by_exponent(self, part: Array, *, squares: bool, unit: int = _LAST) -> None:
+        """Add numbers, or their squares, as whole numbers for each exponent: for any that there are."""
         mantissas, exponents = np.frexp(part)
         whole = np.ldexp(mantissas, 53).astype(np.int64)
         exponents = exponents.astype(np.int64) - 53
         if not squares:
-            self._add_scaled(whole, exponents, 1)
+            self._add_scaled(whole, exponents, 1, _LAST - unit)
             return
         np.abs(whole, out=whole)
         high, low = whole >> _HALF, whole & (2**_HALF - 1)

@@ -5,6 +5,8 @@ import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
+from blockflow.errors import OperatorError
+
 __all__ = ["peak_bytes", "peak_resident"]
 
 _one_at_a_time = threading.Lock()
@@ -32,9 +34,15 @@ def peak_bytes(function: Callable[[], object]) -> int:
 
 
 def peak_resident(function: Callable[[], object]) -> int:
-    """As `peak_bytes`, for code that takes memory which Python does not know of: the growth of the process (Linux)."""
+    """As `peak_bytes`, for code that takes memory which Python does not know of: the growth of the process.
+
+    OperatorError where the system does not tell (only Linux does).
+    """
     with _one_at_a_time:
-        Path("/proc/self/clear_refs").write_text("5")  # the greatest resident memory is that of now
+        try:
+            Path("/proc/self/clear_refs").write_text("5")  # the greatest resident memory is that of now
+        except OSError as error:
+            raise OperatorError(f"memory cannot be measured here ({error}); declare it: memory") from None
         before = _resident("VmRSS")
         kept = function()
         peak = _resident("VmHWM")

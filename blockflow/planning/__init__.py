@@ -1,7 +1,7 @@
 """From a graph to tasks: required regions, block shapes, memory, and the plan as data."""
 
 from blockflow.planning.assembly import Planned, assemble
-from blockflow.planning.plan import Plan, PlannedRoi, PlannedTask, plan_of
+from blockflow.planning.plan import Plan, PlannedRoi, PlannedTask, plan_before
 from blockflow.planning.planner import Draft, describe_output, draft
 from blockflow.planning.target import Target
 
@@ -15,5 +15,5 @@ __all__ = [
     "assemble",
     "describe_output",
     "draft",
-    "plan_of",
+    "plan_before",
 ]

@@ -4,22 +4,21 @@ import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from funlib.geometry import Coordinate, Roi
 
 from blockflow.errors import PlanError
-from blockflow.graph import Operator, Slot
 from blockflow.planning.part import ApplyPart, Part, PassPart
 from blockflow.planning.plan import Plan, PlannedRoi, PlannedTask
 from blockflow.planning.planner import BASELINE, DEFAULT_MEMORY, Draft, Stage, needs
-from blockflow.storage import ResultsSpec
+from blockflow.planning.programs import inputs_of, program_of
 from blockflow.tasks import BlockwiseTask
 from blockflow.tasks.geometry import BlockGrid
-from blockflow.tasks.graph_data import SlotRef, reference
-from blockflow.tasks.program import ApplyProgram, GateProgram, MergeProgram, PassProgram, Program
 
 __all__ = ["Planned", "assemble"]
+
+#: blocks along an axis whose context is looked at
+_PERIOD = 16
 
 #: a plan warns where a worker reads, or computes, more than this many times what is needed once
 _MUCH = 3.0
@@ -42,7 +41,7 @@ class Planned:
     def task(self, planned: PlannedTask, upstream: tuple[BlockwiseTask, ...]) -> BlockwiseTask:
         """One task of the plan, after those of `upstream`."""
         draft = self.draft
-        program, outputs = _program(draft, planned)
+        program, outputs = program_of(draft, planned)
         target = next((one.target for one in draft.outputs if one.array.path in planned.outputs), None)
         return BlockwiseTask(
             name=planned.name,
@@ -58,14 +57,20 @@ class Planned:
             timeout=target.timeout if target else None,
             memory=self.plan.baseline + planned.memory,
             upstream=upstream,
-            inputs={f"input{number}": path for number, path in enumerate(planned.inputs)},
+            inputs=inputs_of(draft, planned),
             outputs=outputs,
         )
 
 
-def assemble(draft: Draft, name: str, memory: int | None, makers: Mapping[str, str] | None = None) -> Planned:
-    """The plan of a draft; `makers` are the tasks of others that write arrays which it reads, by path."""
-    planner = _Assembly(draft, dict(makers or {}))
+def assemble(
+    draft: Draft,
+    name: str,
+    memory: int | None,
+    makers: Mapping[str, str] | None = None,
+    others: Iterable[str] = (),
+) -> Planned:
+    """The plan of a draft; `others` are further tasks of the run, `makers` those that write arrays, by path."""
+    planner = _Assembly(draft, dict(makers or {}), frozenset(others))
     tasks = planner.tasks()
     plan = Plan(
         name=name,
@@ -84,9 +89,10 @@ def assemble(draft: Draft, name: str, memory: int | None, makers: Mapping[str, s
 class _Assembly:
     """Makes the planned tasks of a draft, one after the other."""
 
-    def __init__(self, draft: Draft, makers: dict[str, str]) -> None:
+    def __init__(self, draft: Draft, makers: dict[str, str], taken: frozenset[str]) -> None:
         self.draft = draft
         self.makers = makers
+        self._taken = taken
         self.warnings: list[str] = []
         self.notes: list[str] = []
         self._done: dict[str, PlannedTask] = {}
@@ -109,6 +115,9 @@ class _Assembly:
         once = part.cost(frame.roi)
         if isinstance(part, PassPart):
             part = replace(part, write_shape=choice.shape)
+        computing = part.operators(frame.roi)
+        if isinstance(part, PassPart):
+            computing.append(part.operator)
         paths, merged = needs(part, draft.stages)
         write = Roi(frame.roi.offset, choice.shape)
         before, after, regular = _context(part, BlockGrid(frame.roi, write, write, fit))
@@ -125,7 +134,7 @@ class _Assembly:
         planned = PlannedTask(
             name=self._unique(part.name),
             kind="apply" if isinstance(part, ApplyPart) else "pass",
-            operators=tuple(draft.names.get(one, one.name) for one in part.operators(frame.roi)),
+            operators=tuple(draft.names.get(one, one.name) for one in computing),
             inputs=(*sorted(paths), *(stage.merged for stage in merged)),
             outputs=outputs,
             total_roi=_planned(total),
@@ -156,6 +165,12 @@ class _Assembly:
             self.warnings.append(
                 f"{planned.name}: {', '.join(approximate)} gives blockwise only about what it gives for the whole"
             )
+        if choice.better is not None:
+            self.notes.append(
+                f"{planned.name}: blocks stay {list(planned.block_shape)} voxels, as when this run directory was last "
+                f"run, so that what is done stays done. Blocks of {list(choice.better.shape / voxel)} would take about "
+                f"{100 * choice.better.seconds / choice.seconds:.0f} % of the time: to do it all anew, give block_shape"
+            )
         self._done[planned.name] = planned
         if isinstance(part, PassPart):
             self._add_merge(planned, self._stage_of(part), total)
@@ -170,20 +185,22 @@ class _Assembly:
         return min(asked or self.draft.num_workers, self.draft.num_workers)
 
     def _unique(self, name: str) -> str:
-        if name in self._done or name in self.makers.values():
+        if name in self._done or name in self._taken:
             raise PlanError(
-                f"two tasks of the plan would be called {name!r}: give outputs paths with names of their own"
+                f"two tasks of the plan would be called {name!r}; give one, or what it is made for, another name",
+                name,
             )
         return name
 
     def _add_merge(self, passed: PlannedTask, stage: Stage, roi: Roi) -> None:
-        name = passed.name.removesuffix("-pass") + "-merge"
+        name = self._unique(passed.name.removesuffix("-pass") + "-merge")
         self._done[name] = self._single(name, "merge", roi, (stage.results,), (stage.merged,), passed)
 
     def _gate(self, maker: str, grid: BlockGrid) -> str:
         """A task of one block that waits for all of another one, where blocks read it from elsewhere."""
         name = f"{maker}-all"
         if name not in self._done:
+            self._unique(name)
             upstream = self._done.get(maker)
             covers = _roi(upstream.total_roi) if upstream is not None else grid.total_roi
             self._done[name] = self._single(
@@ -232,7 +249,8 @@ class _Assembly:
         if roi.dims != len(task.total_roi.shape):
             raise PlanError(
                 f"what {name} merges has {len(task.total_roi.shape)} axes of space, and an output that needs it "
-                f"{roi.dims}; store a result with as many axes"
+                f"{roi.dims}; store a result with as many axes",
+                name.removesuffix("-merge"),
             )
         wide = _planned(_roi(task.total_roi).union(roi))
         self._done[name] = replace(task, total_roi=wide, read_roi=wide, write_roi=wide)
@@ -270,75 +288,6 @@ class _Assembly:
             )
 
 
-def _program(draft: Draft, planned: PlannedTask) -> tuple[Any, dict[str, Any]]:
-    if planned.kind == "gate":
-        return GateProgram(), {}
-    if planned.kind == "merge":
-        stage = next(stage for stage in draft.stages.values() if stage.merged in planned.outputs)
-        common = _common(draft, stage.part, ())
-        grid = stage.part.grid(draft.choices[stage.part.name].shape)
-        program: Program = MergeProgram(
-            **common,
-            operator=_output_of(draft, stage.operator),
-            grid=grid,
-            results=stage.results,
-            target=stage.merged,
-        )
-        return program, {"merged": ResultsSpec(stage.merged)}
-    part = next(
-        part for part in draft.parts if part.frame.path in planned.outputs or part.name == planned.name
-    )
-    _, merged = needs(part, draft.stages)
-    common = _common(draft, part, merged)
-    if isinstance(part, ApplyPart):
-        path = part.frame.path
-        outputs = {path: reference(part.output.slot, draft.names)}
-        return ApplyProgram(**common, outputs=outputs), {"output": part.output.spec}
-    assert isinstance(part, PassPart)
-    stage = draft.stages[part.operator]
-    grid = part.grid(draft.choices[part.name].shape)
-    program = PassProgram(
-        **common, operator=_output_of(draft, part.operator), grid=grid, results=stage.results
-    )
-    return program, {"results": ResultsSpec(stage.results)}
-
-
-def _common(draft: Draft, part: Part, merged: Sequence[Stage]) -> dict[str, Any]:
-    """What all programs have: the graph, and what other tasks leave for this one."""
-    paths, _ = needs(part, draft.stages)
-    made = paths & {output.array.path for output in draft.outputs}
-    computing = part.operators(part.frame.roi)
-    if isinstance(part, PassPart):
-        computing.append(part.operator)
-    return {
-        "graph": draft.graph,
-        "stored": {
-            reference(slot, draft.names): array.path
-            for slot, array in part.stored.items()
-            if array.path in made
-        },
-        "merged": {
-            _output_of(draft, stage.operator): (
-                stage.part.grid(draft.choices[stage.part.name].shape),
-                stage.merged,
-            )
-            for stage in merged
-        },
-        "steps": tuple(sorted({draft.names[_root(operator)] for operator in computing})),
-    }
-
-
-def _output_of(draft: Draft, operator: Operator) -> SlotRef:
-    leaf: Slot = next(leaf for slot in operator.outputs.values() for leaf in slot._leaves())
-    return reference(leaf, draft.names)
-
-
-def _root(operator: Operator) -> Operator:
-    while operator.parent is not None:
-        operator = operator.parent
-    return operator
-
-
 def _context(part: Part, grid: BlockGrid) -> tuple[Coordinate, Coordinate, dict[str, bool]]:
     """How far blocks read before and after what they write, in lattice units; and whether, by path, all do alike.
 
@@ -352,7 +301,8 @@ def _context(part: Part, grid: BlockGrid) -> tuple[Coordinate, Coordinate, dict[
             if roi.dims != zero.dims:
                 raise PlanError(
                     f"{part.name}: {path} has {roi.dims} axes of space and what is written {zero.dims}; all arrays of "
-                    "a run must have the same number"
+                    "a run must have the same number",
+                    part.about,
                 )
             reach.setdefault(path, []).append((write_roi.begin - roi.begin, roi.end - write_roi.end))
     before, after, regular = zero, zero, {}
@@ -372,9 +322,14 @@ def _context(part: Part, grid: BlockGrid) -> tuple[Coordinate, Coordinate, dict[
 
 
 def _samples(grid: BlockGrid) -> Iterator[Roi]:
-    """Write ROIs of blocks at the corners of the grid, next to them, and in the middle."""
-    places = ({0, min(1, count - 1), count // 2, count - 1} for count in grid.shape)
-    for position in itertools.product(*places):
+    """Write ROIs of blocks at the corners of the grid, and along each axis of the first ones, in the middle, and the
+    last: what is resampled is read alike by every so many blocks.
+    """
+    found = dict.fromkeys(itertools.product(*({0, count - 1} for count in grid.shape)))
+    for axis, count in enumerate(grid.shape):
+        for place in {*range(min(count, _PERIOD)), count // 2}:
+            found.setdefault(tuple(place * (one == axis) for one in range(len(grid.shape))))
+    for position in found:
         yield grid.write_roi_of(position)
 
 

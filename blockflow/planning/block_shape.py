@@ -1,6 +1,7 @@
 """Which block shape a task gets: whole write units, within memory, and the least time by a simple model.
 
-The model counts what a block costs whatever its size, the bytes it decodes and encodes, and the voxels it computes.
+The model counts what a block costs whatever its size, the bytes it decodes and encodes, the voxels it computes, and the
+memory that each worker touches for the first time.
 Its constants are rough; what they decide is how much context may be read and computed again before larger blocks,
 or fewer of them, are better. They were chosen on one machine, see `benchmarks/planning.md`.
 """
@@ -8,7 +9,7 @@ or fewer of them, are better. They were chosen on one machine, see `benchmarks/p
 import itertools
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 from funlib.geometry import Coordinate, Roi
@@ -19,11 +20,15 @@ from blockflow.utility.quantity import format_bytes
 
 __all__ = ["Choice", "choose_block_shape", "inner_block"]
 
-#: seconds: of a block whatever its size, of a byte that is decoded or encoded, of a unit of work (`BlockCost`)
-_PER_BLOCK, _PER_BYTE_READ, _PER_BYTE_WRITTEN, _PER_WORK = 6e-3, 1e-9, 3e-9, 1e-9
+#: seconds: of a block whatever its size, of a byte that is decoded or encoded, of a unit of work (`BlockCost`), and of
+#: a byte that a worker holds at its peak, since the system zeroes what it hands out
+_PER_BLOCK, _PER_BYTE_READ, _PER_BYTE_WRITTEN, _PER_WORK, _PER_BYTE_HELD = 5e-3, 0.8e-9, 3e-9, 0.32e-9, 1e-9
 
 #: blocks per worker that a plan gives if it can, so that the last ones do not keep all others waiting
 _BLOCKS_PER_WORKER = 4
+
+#: a block shape of the plan before is called slow if another one takes so much less: seconds, and a factor
+_MUCH_LESS_SECONDS, _MUCH_LESS = 2.0, 1.5
 
 #: blocks along an axis, in write units, that are tried
 _MULTIPLES = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32, 48, 64, 96, 128, 192, 256)
@@ -31,16 +36,25 @@ _MULTIPLES = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32, 48, 64, 96, 128, 192,
 
 @dataclass(frozen=True)
 class Choice:
-    """A block shape in lattice units, and what an inner block of it costs."""
+    """A block shape in lattice units, and what an inner block of it costs.
+
+    `better` is one that would take clearly less time, where this one was kept from the plan before.
+    """
 
     shape: Coordinate
     blocks: int
     cost: BlockCost
     seconds: float
+    better: "Choice | None" = None
 
 
 def choose_block_shape(
-    part: Part, unit: Coordinate, num_workers: int, memory: int, wanted: Coordinate | None = None
+    part: Part,
+    unit: Coordinate,
+    num_workers: int,
+    memory: int,
+    wanted: Coordinate | None = None,
+    before: Coordinate | None = None,
 ) -> Choice:
     """The block shape for a part of a graph, in lattice units.
 
@@ -53,7 +67,9 @@ def choose_block_shape(
     memory : int
         Bytes that a worker may hold beyond its start.
     wanted : Coordinate, optional
-        The shape to use if it can be.
+        The shape to use; refused where it cannot be.
+    before : Coordinate, optional
+        The shape of the plan before: kept where it can be, so that blocks that are done stay done.
 
     Raises
     ------
@@ -80,9 +96,21 @@ def choose_block_shape(
         raise PlanError(
             f"{part.name}: even its smallest block, {_voxels(part, unit)} voxels, needs "
             f"{format_bytes(smallest.cost.memory)} beyond the worker's start, and there are "
-            f"{format_bytes(memory)}. Give more memory, or smaller chunks"
+            f"{format_bytes(memory)}. Give more memory, or smaller chunks",
+            part.about,
         )
-    return _climb(smallest, unit, extent, weigh, fits, num_workers)
+    best = _climb(smallest, unit, extent, weigh, fits, num_workers)
+    if before is None or len(before) != len(unit) or not _of_whole_units(_clip(before, extent), unit, extent):
+        return best
+    kept = weigh(_clip(before, extent))
+    if not fits(kept):
+        return best
+    is_slow = kept.seconds - best.seconds > _MUCH_LESS_SECONDS and kept.seconds > _MUCH_LESS * best.seconds
+    return replace(kept, better=best) if is_slow else kept
+
+
+def _of_whole_units(shape: Coordinate, unit: Coordinate, extent: Coordinate) -> bool:
+    return all(size % edge == 0 or size == most for size, edge, most in zip(shape, unit, extent, strict=True))
 
 
 def _climb(
@@ -143,7 +171,7 @@ def _seconds(
     full: int = math.prod(size // edge for size, edge in zip(extent, shape, strict=True))
     evenly = (_PER_BLOCK * blocks + each * whole) / num_workers
     rounds: float = -(-full // num_workers) * (_PER_BLOCK + each)
-    return max(evenly, rounds)
+    return max(evenly, rounds) + _PER_BYTE_HELD * cost.memory
 
 
 def inner_block(roi: Roi, shape: Coordinate) -> Roi:
@@ -169,7 +197,7 @@ def _check_wanted(
     memory: int,
 ) -> Choice:
     shape = choice.shape
-    if any(size % edge and size != most for size, edge, most in zip(shape, unit, extent, strict=True)):
+    if not _of_whole_units(shape, unit, extent):
         nearest = Coordinate(
             min(most, max(1, round(size / edge)) * edge)
             for size, edge, most in zip(shape, unit, extent, strict=True)
@@ -177,12 +205,14 @@ def _check_wanted(
         raise PlanError(
             f"{part.name}: blocks of {_voxels(part, shape)} voxels would share write units of an output, which are "
             f"{_voxels(part, unit)}, and lose each other's voxels. The nearest good block_shape is "
-            f"{_voxels(part, nearest)}"
+            f"{_voxels(part, nearest)}",
+            part.about,
         )
     if not fits(choice):
         raise PlanError(
             f"{part.name}: blocks of {_voxels(part, shape)} voxels need {format_bytes(choice.cost.memory)} beyond the "
-            f"worker's start, and there are {format_bytes(memory)}. Give a smaller block_shape, or auto"
+            f"worker's start, and there are {format_bytes(memory)}. Give a smaller block_shape, or auto",
+            part.about,
         )
     return choice
 

@@ -70,6 +70,11 @@ class Part:
     walks: dict[Any, list[Step]] = field(default_factory=dict, init=False, repr=False)
 
     @property
+    def about(self) -> str:
+        """What of the graph an error about this part is about: an output, or an operator."""
+        return self.name
+
+    @property
     @abstractmethod
     def frame(self) -> Array:
         """The array whose voxels and ROI the blocks cut up."""
@@ -116,7 +121,9 @@ class Part:
         held: dict[Slot, int] = {}
         live = peak = read = needed = computed = 0
         work = 0.0
-        regions = {step.slot: (step.start, step.stop) for step in steps}
+        unclipped = {
+            step.slot: (step.start, step.stop) for step in self.walk(write_roi, clip=False)
+        }  # the work of a filter is the same at the border
         for step in steps:
             array = self.stored.get(step.slot)
             if array is None and not step.is_computed:
@@ -131,7 +138,7 @@ class Part:
             else:
                 extra = self._scratch(step)
                 computed += voxels
-                work += voxels * (_LEAST_WORK + _reach(step, regions))
+                work += _work(step, voxels, unclipped)
             peak = max(peak, live + size + extra)
             live += size
             held[step.slot] = size
@@ -193,6 +200,10 @@ class PassPart(Part):
     write_shape: Coordinate | None = None
 
     @property
+    def about(self) -> str:
+        return self.name.removesuffix("-pass")
+
+    @property
     def frame(self) -> Array:
         array: Array = self.layout
         return array
@@ -227,16 +238,18 @@ class PassPart(Part):
         return int(self.operator.measure_bytes(SubRegion(slot, *bounds)))
 
 
-def _reach(step: Step, regions: Mapping[Slot, Bounds]) -> float:
-    """How many voxels further than its own region a step reads, all axes together."""
-    shape = [b - a for a, b in zip(step.start, step.stop, strict=True)]
-    reach = 0.0
+def _work(step: Step, voxels: int, regions: Mapping[Slot, Bounds]) -> float:
+    """Units of work of a step: for its voxels and, since filters run over their context too, half of those around."""
+    start, stop = regions[step.slot]
+    shape = [b - a for a, b in zip(start, stop, strict=True)]
+    reach, around = 0.0, 1.0
     for source in step.reads[:1]:
         wider = [b - a for a, b in zip(*regions[source], strict=True)]
         for large, small in zip(wider, shape, strict=False):
             scale = large / small
             reach += max(0, large - small) if scale < _RESAMPLED else scale
-    return reach
+            around *= scale if 1 < scale < _RESAMPLED else 1
+    return voxels * (1 + around) / 2 * (_LEAST_WORK + reach)
 
 
 def _decoded_bytes(array: Array, step: Step) -> int:

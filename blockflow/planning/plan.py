@@ -7,7 +7,7 @@ from typing import Any
 
 from blockflow.utility.files import read_json
 
-__all__ = ["FORMAT", "Plan", "PlannedRoi", "PlannedTask", "plan_of"]
+__all__ = ["FORMAT", "Plan", "PlannedRoi", "PlannedTask", "plan_before"]
 
 FORMAT = 1
 
@@ -111,11 +111,11 @@ class Plan:
         return cls(**{**{name: _frozen(value) for name, value in data.items()}, "tasks": tasks})
 
 
-def plan_of(path: Path) -> Plan | None:
-    """The plan that a file of a run directory holds, if it holds one that can be read."""
+def plan_before(run_dir: Path) -> Plan | None:
+    """The plan that a run directory was last run with, if it has one that this blockflow reads."""
     try:
-        return Plan.from_json(read_json(path))
-    except (OSError, ValueError, KeyError, TypeError):
+        return Plan.from_json(read_json(run_dir / "plan.json"))
+    except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 

@@ -4,7 +4,6 @@ import math
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from graphlib import TopologicalSorter
@@ -75,7 +74,7 @@ def draft(
     num_workers: int = 1,
     memory: int | None = None,
     scales: Iterable[tuple[Sequence[float], Sequence[float]]] = (),
-    previous: Plan | None = None,
+    before: Plan | None = None,
 ) -> Draft:
     """Cut a graph into parts.
 
@@ -92,9 +91,9 @@ def draft(
         that the plan is the same everywhere.
     scales : iterable of (voxel size, offset)
         Of further arrays of the same run, for the lattice.
-    previous : Plan, optional
-        That of an earlier session: its block shapes are kept where they can be, so that nothing is done again because
-        there are other workers or more memory now.
+    before : Plan, optional
+        The plan that the run was last run with: its block shapes are kept as far as they can be, and what it
+        stores by itself, so that what is done stays done.
 
     Raises
     ------
@@ -107,20 +106,22 @@ def draft(
     if memory <= BASELINE:
         raise PlanError(
             f"a worker may hold {format_bytes(memory)}, and holds {format_bytes(BASELINE)} when it starts; give more "
-            "memory"
+            "memory",
+            "memory",
         )
     targets = {slot: Target.of(target) for slot, target in outputs.items()}
     probe_undeclared(slot for slot in targets if slot.ready())
-    known = {} if previous is None else {task.name: task.block_shape for task in previous.tasks}
     cut = partial(
         _cut,
         work_dir=work_dir,
         num_workers=num_workers,
         budget=memory - BASELINE,
         scales=tuple(scales),
-        known=known,
+        before={task.name: task.block_shape for task in before.tasks} if before else {},
     )
     best = cut(targets)
+    if before is not None:
+        return _stored_before(best, targets, work_dir, cut, before)
     while (better := _with_one_stored(best, targets, work_dir, cut)) is not None:
         best = better
     return best
@@ -134,7 +135,7 @@ def _cut(
     num_workers: int,
     budget: int,
     scales: Sequence[Any],
-    known: Mapping[str, tuple[int, ...]],
+    before: Mapping[str, tuple[int, ...]],
 ) -> Draft:
     """A draft that stores what is asked for, and `kept`."""
     graph = GraphData.of(targets)
@@ -157,14 +158,15 @@ def _cut(
         Output(slot, target, specs[slot], specs[slot].planned(lattice))
         for slot, target in {**targets, **kept}.items()
     ]
-    stored |= {output.slot.source: output.array for output in outputs}
+    # what fit 'valid' leaves unwritten is not what the slot answers, so it is not read in its place
+    stored |= {output.slot.source: output.array for output in outputs if output.target.fit != "valid"}
     stages: dict[Operator, Stage] = {
         operator: _stage(operator, layouts[operator].planned(lattice), stored, names, work_dir)
         for operator in staged
     }
     applied: list[Part] = [_part(output, stored) for output in outputs]
     parts = _in_order([*applied, *(stage.part for stage in stages.values())], stages)
-    choices = {part.name: _choose(part, num_workers, budget, known.get(part.name)) for part in parts}
+    choices = {part.name: _choose(part, num_workers, budget, before.get(part.name)) for part in parts}
     return Draft(graph, names, lattice, parts, choices, stages, outputs, tuple(kept), num_workers)
 
 
@@ -185,17 +187,37 @@ def _with_one_stored(
     kept = {output.slot: output.target for output in current.outputs if output.slot in current.kept}
     best = None
     for slot in _computed_again(current)[:_MOST_CANDIDATES]:
-        operator = slot.operator
-        assert operator is not None
-        name = current.names.get(operator, operator.name)
-        target = Target.of(str(work_dir / f"{name}-{slot.name}.zarr"))
-        trial = cut(targets, {**kept, slot: target})
+        trial = cut(targets, {**kept, slot: _own_target(current, slot, work_dir)})
         if best is None or trial.seconds < best.seconds:
             best = trial
     if best is None:
         return None
     gain = (current.seconds - best.seconds) * current.num_workers
     return None if gain < max(_LEAST_GAIN, _LEAST_SHARE * current.seconds * current.num_workers) else best
+
+
+def _stored_before(
+    current: Draft, targets: Mapping[Slot, Target], work_dir: Path, cut: Callable[..., Draft], before: Plan
+) -> Draft:
+    """The draft that stores by itself what the plan before did."""
+    paths = {path for task in before.tasks for path in task.outputs}
+    asked = {output.slot.source for output in current.outputs}
+    kept = {
+        step.slot: _own_target(current, step.slot, work_dir)
+        for part in current.parts
+        for step in part.walk(part.frame.roi)
+        if part.is_computed(step) and step.slot not in asked
+    }
+    kept = {slot: target for slot, target in kept.items() if target.path in paths}
+    return cut(targets, kept) if kept else current
+
+
+def _own_target(draft: Draft, slot: Slot, work_dir: Path) -> Target:
+    """Where a slot is stored that nobody asked for."""
+    operator = slot.operator
+    assert operator is not None
+    name = draft.names.get(operator, operator.name)
+    return Target.of(str(work_dir / f"{name}-{slot.name}.zarr"))
 
 
 def _computed_again(draft: Draft) -> list[Slot]:
@@ -240,11 +262,13 @@ def _specs(targets: Mapping[Slot, Target], read: Mapping[Slot, Array]) -> dict[S
         path = os.path.realpath(target.path)
         if path in inputs:
             raise PlanError(
-                f"{slot.path} would be stored in {target.path}, which is read; choose another path"
+                f"{slot.path} would be stored in {target.path}, which is read; choose another path",
+                target.task_name,
             )
         if path in taken:
             raise PlanError(
-                f"{slot.path} and {taken[path].path} would both be stored in {target.path}; give each a path of its own"
+                f"{slot.path} and {taken[path].path} would both be stored in {target.path}; give each its own path",
+                target.task_name,
             )
         taken[path] = slot
         specs[slot] = _spec(slot, target, read)
@@ -323,7 +347,7 @@ def _in_order(parts: Sequence[Part], stages: Mapping[Operator, Stage]) -> list[P
     return list(TopologicalSorter(edges).static_order())
 
 
-def _choose(part: Part, num_workers: int, memory: int, known: tuple[int, ...] | None) -> Choice:
+def _choose(part: Part, num_workers: int, memory: int, block_before: tuple[int, ...] | None) -> Choice:
     extent = part.frame.roi.shape
     if isinstance(part, ApplyPart):
         workers = min(part.output.target.num_workers or num_workers, num_workers)
@@ -331,11 +355,10 @@ def _choose(part: Part, num_workers: int, memory: int, known: tuple[int, ...] | 
     else:
         workers, wanted = num_workers, None
     unit = Coordinate(map(min, part.frame.spatial_write_unit, extent))
-    if wanted is None and known is not None and len(known) == unit.dims:
-        with suppress(PlanError):  # it does not fit any more
-            shape = Coordinate(known) * part.frame.voxel_size
-            return choose_block_shape(part, unit, workers, memory, shape)
-    return choose_block_shape(part, unit, workers, memory, wanted)
+    voxel = part.frame.voxel_size
+    known = block_before is not None and len(block_before) == len(voxel)
+    before = Coordinate(block_before) * voxel if known else None
+    return choose_block_shape(part, unit, workers, memory, wanted, before)
 
 
 def _wanted(output: Output) -> Coordinate | None:
@@ -348,7 +371,8 @@ def _wanted(output: Output) -> Coordinate | None:
     if len(shape) not in (len(array.shape), len(axes)) or any(size < 1 for size in shape):
         raise PlanError(
             f"{output.slot.path}: block_shape {list(shape)} must be {len(array.shape)} positive numbers, one for each "
-            f"axis of {list(array.shape)}"
+            f"axis of {list(array.shape)}",
+            output.target.task_name,
         )
     spatial = [shape[axis] for axis in axes] if len(shape) == len(array.shape) else shape
     return Coordinate(spatial) * array.voxel_size

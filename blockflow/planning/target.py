@@ -92,13 +92,14 @@ def spec_of(slot: Slot, target: Target, chunks_of_input: Sequence[int] | None) -
     PlanError
         If the slot is not ready, or has no data that can be stored.
     """
-    if slot.level or not slot.ready():
-        reason = slot.meta.get("NOTREADY")
-        why = reason if isinstance(reason, str) else "an input is neither connected nor has a value"
-        raise PlanError(f"{slot.path} is not ready, so it cannot be stored: {why}")
+    about = target.task_name
+    if slot.level:
+        raise PlanError(f"{slot.path} is a list of slots; store one of them: {slot.name}[0]", about)
+    if not slot.ready():
+        raise PlanError(f"{slot.path} is not ready, so it cannot be stored: {_why_not_ready(slot)}", about)
     shape = tuple(int(size) for size in slot.meta.shape)
     if not all(shape):
-        raise PlanError(f"{slot.path} has shape {shape}: there is nothing to be stored")
+        raise PlanError(f"{slot.path} has shape {shape}: there is nothing to be stored", about)
     try:
         return ArraySpec(
             path=target.path,
@@ -112,7 +113,26 @@ def spec_of(slot: Slot, target: Target, chunks_of_input: Sequence[int] | None) -
             zarr_format=target.zarr_format,
         )
     except StorageError as error:
-        raise PlanError(f"{slot.path} cannot be stored: {error}") from error
+        raise PlanError(f"{slot.path} cannot be stored: {error}", about) from error
+
+
+def _why_not_ready(slot: Slot) -> str:
+    """The first reason upstream: an operator's own, or an input that has nothing."""
+    one: Slot | None = slot
+    reasons: list[str] = []
+    while one is not None:
+        reason = one.meta.get("NOTREADY")
+        if isinstance(reason, str):
+            reasons.append(f"{one.path}: {reason}")
+        if one.upstream_slot is not None:
+            one = one.upstream_slot
+        elif one.is_input or one.operator is None:
+            reasons.append(f"{one.path} is neither connected nor has a value")
+            one = None
+        else:
+            inputs = (leaf for taken in one.operator.inputs.values() for leaf in taken._leaves())
+            one = next((leaf for leaf in inputs if not leaf.ready() and not leaf._optional), None)
+    return reasons[-1] if reasons else "its operator says so"
 
 
 def _default_chunks(

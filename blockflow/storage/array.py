@@ -178,8 +178,8 @@ class Array:
 
     def _read(self, key: Any) -> np.ndarray:
         """Read from the zarr array, which gives its fill value for all that is not there: even if all of it is gone."""
-        bounds = self._bounds(key) if self._chunks is not None else None
-        voxels = np.asarray(self.data[key]) if bounds is None else self._chunks.read(*bounds)  # type: ignore[union-attr]
+        chunks, bounds = self._chunks, self._bounds(key)
+        voxels = np.asarray(self.data[key]) if chunks is None or bounds is None else chunks.read(*bounds)
         root = getattr(getattr(self.data, "store", None), "root", None)
         if root is not None:
             place = os.path.join(root, self.data.path)  # type: ignore[union-attr]  # noqa: PTH118 (made for speed)
@@ -190,11 +190,11 @@ class Array:
         return voxels
 
     def _write(self, key: tuple[slice, ...], value: np.ndarray) -> None:
-        bounds = self._bounds(key)
-        if self._chunks is not None and bounds is not None and self._chunks.can_write(*bounds):
-            self._chunks.write(*bounds, value)
-        else:
+        chunks, bounds = self._chunks, self._bounds(key)
+        if chunks is None or bounds is None or self.data.read_only or not chunks.can_write(*bounds):  # type: ignore[union-attr]
             self.data[key] = value
+        else:
+            chunks.write(*bounds, value)
 
     @cached_property
     def _chunks(self) -> LocalChunks | None:

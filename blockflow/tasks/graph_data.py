@@ -61,10 +61,6 @@ class Node:
     arrays: Mapping[str, str] = field(default_factory=dict)
     probed: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
-    def parameters(self) -> dict[str, Any]:
-        """What decides its results, beside its class and what it is connected to."""
-        return {"args": list(self.args), "kwargs": dict(self.kwargs), "values": dict(self.values)}
-
 
 @dataclass(frozen=True)
 class GraphData:

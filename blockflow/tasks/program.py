@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from blockflow.errors import TaskError
 from blockflow.graph import Operator, Slot, StagedOperator, StageGrid
 from blockflow.graph.regions import Bounds, Window, at_hand
 from blockflow.storage import Array, BlockResults, open_array, open_results
-from blockflow.tasks.graph_data import GraphData, SlotRef
+from blockflow.tasks.graph_data import GraphData, Node, SlotRef
 from blockflow.tasks.recipe import code_of_class
 
 __all__ = ["ApplyProgram", "GateProgram", "MergeProgram", "PassProgram", "Program"]
@@ -22,7 +22,7 @@ class Program:
     """A part of a graph: `graph`, of which slots in `stored` are read from arrays that other tasks write.
 
     `merged` gives for operators in stages, by one of their outputs, the grid of the pass and where the result of the
-    merge is. `steps` names the operators that compute; the others are there for their metadata.
+    merge is. `steps` names the operators that decide what is computed; the others are there for their metadata.
     """
 
     graph: GraphData
@@ -30,17 +30,40 @@ class Program:
     merged: Mapping[SlotRef, tuple[StageGrid, str]]
     steps: tuple[str, ...]
 
+    #: blocks are alike, so what one has freed is kept for the next
+    keeps_memory: ClassVar[bool] = True
+
     def recipe_code(self) -> dict[str, Any]:
-        """All that decides what the task computes, but for its arrays and blocks."""
+        """All that decides what the task computes, but for its blocks and what is in its arrays."""
+        nodes = {node.name: node for node in self.graph.nodes}
+        origins = {
+            name: {path: _origin(source, nodes) for path, source in nodes[name].links.items()}
+            | {path: SlotRef(name, path) for path in nodes[name].arrays}
+            for name in self.steps
+        }
+        arrays = {
+            ref: nodes[ref.node].arrays[ref.slot]
+            for refs in origins.values()
+            for ref in refs.values()
+            if ref.slot in nodes[ref.node].arrays
+        }
+        paths = sorted(set(arrays.values()))
         return {
-            node.name: {
-                "class": code_of_class(node.cls),
-                "parameters": node.parameters(),
-                "links": {path: str(source) for path, source in node.links.items()},
-                "stages": {str(ref): list(grid.block_shape) for ref, (grid, _) in self.merged.items()},
+            name: {
+                **nodes[name].values,
+                "operator": {
+                    "class": code_of_class(nodes[name].cls),
+                    "args": list(nodes[name].args),
+                    **nodes[name].kwargs,
+                    "connections": {path: str(ref) for path, ref in refs.items()},
+                    "linked values": {
+                        path: nodes[ref.node].values.get(ref.slot) for path, ref in refs.items()
+                    },
+                    "arrays": {path: paths.index(arrays[ref]) for path, ref in refs.items() if ref in arrays},
+                    "stages": {str(ref): list(grid.block_shape) for ref, (grid, _) in self.merged.items()},
+                },
             }
-            for node in self.graph.nodes
-            if node.name in self.steps
+            for name, refs in origins.items()
         }
 
     @cached_property
@@ -64,6 +87,13 @@ class Program:
 
     def __call__(self, block: Any) -> None:
         raise NotImplementedError
+
+
+def _origin(ref: SlotRef, nodes: Mapping[str, Node]) -> SlotRef:
+    """Where a connection begins that leads from input to input."""
+    while not ref.children and ref.slot in nodes[ref.node].links:
+        ref = nodes[ref.node].links[ref.slot]
+    return ref
 
 
 @dataclass(frozen=True)

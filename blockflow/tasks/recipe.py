@@ -8,16 +8,30 @@ import dataclasses
 import hashlib
 import inspect
 import json
+import re
+import sys
+import sysconfig
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from enum import Enum
+from functools import cached_property
 from importlib import metadata
 from pathlib import Path
-from types import CodeType
+from types import CodeType, ModuleType
 from typing import Any
 
 import numpy as np
 
 __all__ = ["Recipe", "code_of_class", "code_of_file", "code_of_function", "digest_of_file"]
+
+
+#: values of a module or a class that belong to its code
+_PLAIN_TYPES = (bool, int, float, str, tuple, list, dict, set, frozenset, np.ndarray, np.generic)
+
+_DIGEST = re.compile(r"[0-9a-f]{32}")
+
+#: how far from a function through modules of modules its names are followed
+_DEEPEST = 3
 
 
 def _digest(data: bytes) -> str:
@@ -35,52 +49,61 @@ def code_of_file(path: Path) -> dict[str, Any]:
     return {"sha256": digest_of_file(path)}
 
 
-def code_of_function(function: Callable[..., Any], _seen: frozenset[int] = frozenset()) -> dict[str, Any]:
+class _Seen(dict[int, Any]):
+    """Functions and classes that are described already, kept alive: each is described where it is met first."""
+
+    def met(self, value: Any) -> bool:
+        """Whether `value` was met before; it counts as met from now on."""
+        if id(value) in self:
+            return True
+        self[id(value)] = value
+        return False
+
+
+def code_of_function(function: Callable[..., Any], _seen: _Seen | None = None) -> dict[str, Any]:
     """The code of a function: where it is from, its distribution's version, its source, what it captured, what it
-    wraps, and the functions and plain values of its own module that it names.
+    wraps, and what it names of its own module and of other modules that are not installed: functions, classes and
+    plain values.
     """
+    seen = _Seen() if _seen is None else _seen
     inner: Any = function
     partial: Any = None
     while hasattr(inner, "func") and hasattr(inner, "keywords"):  # functools.partial
-        partial = [partial, _plain(inner.args), _plain(inner.keywords)]
+        partial = [partial, _plain(inner.args, seen), _plain(inner.keywords, seen)]
         inner = inner.func
     module = getattr(inner, "__module__", "") or ""
+    about = {"function": f"{module}:{getattr(inner, '__qualname__', type(inner).__qualname__)}"}
+    if seen.met(inner) and partial is None:
+        return about
     try:
         source = inspect.getsource(getattr(inner, "__code__", inner))  # of itself, not of what it wraps
     except (OSError, TypeError):
         source = json.dumps(_compiled(inner.__code__)) if hasattr(inner, "__code__") else repr(type(inner))
-    try:
-        version = metadata.version(module.partition(".")[0])
-    except (metadata.PackageNotFoundError, ValueError):
-        version = None
-    return {
-        "function": f"{module}:{getattr(inner, '__qualname__', type(inner).__qualname__)}",
-        "version": version,
+    return about | {
+        "version": _version(module),
         "source": _digest(source.encode()),
-        "captured": [_state(inner), partial],
-        "globals": _named_globals(inner, _seen | {id(inner)}),
+        "captured": [_state(inner, seen), partial],
+        "globals": _named_globals(inner, seen),
     }
 
 
-def code_of_class(cls: type) -> dict[str, Any]:
+def code_of_class(cls: type, _seen: _Seen | None = None) -> dict[str, Any]:
     """The code of a class: where it is from, its distribution's version, and the functions and plain values of it and
     of its bases in other packages than this one.
     """
+    seen = _Seen() if _seen is None else _seen
     own = __name__.partition(".")[0]
     bases = [base for base in cls.__mro__ if base.__module__.partition(".")[0] not in (own, "builtins")]
     if cls.__module__.partition(".")[0] == own:
         source = inspect.getsourcefile(cls)
         module = digest_of_file(Path(source)) if source else None
         return {"class": cls.__qualname__, "version": metadata.version(own), "module": module}
-    try:
-        version = metadata.version(cls.__module__.partition(".")[0])
-    except (metadata.PackageNotFoundError, ValueError):
-        version = None
-    return {
-        "class": cls.__qualname__,
-        "version": version,
+    about = {"class": cls.__qualname__, "version": _version(cls.__module__)}
+    if seen.met(cls):
+        return about
+    return about | {
         "members": {
-            f"{base.__qualname__}.{name}": _code_of_member(value)
+            f"{base.__qualname__}.{name}": _code_of_member(value, seen)
             for base in bases
             for name, value in sorted(vars(base).items())
             if not name.startswith("__") or inspect.isfunction(value)
@@ -88,36 +111,73 @@ def code_of_class(cls: type) -> dict[str, Any]:
     }
 
 
-def _code_of_member(value: Any) -> Any:
+def _version(module: str) -> str | None:
+    try:
+        return metadata.version(module.partition(".")[0])
+    except (metadata.PackageNotFoundError, ValueError):
+        return None
+
+
+def _code_of_member(value: Any, seen: _Seen) -> Any:
     value = getattr(value, "__func__", value)  # of static and class methods
     if isinstance(value, property):
         value = value.fget
-    if inspect.isfunction(value):
-        return code_of_function(value)
-    if isinstance(
-        value, bool | int | float | str | tuple | list | dict | set | frozenset | np.ndarray | np.generic
-    ):
-        return _plain(value)
-    return type(value).__qualname__
+    elif isinstance(value, cached_property):
+        value = value.func
+    described = _described(value, seen)
+    return type(value).__qualname__ if described is None else described[0]
 
 
-def _named_globals(function: Any, seen: frozenset[int]) -> dict[str, Any]:
-    """What a function finds in its own module: the code of functions, and plain values; and what it wraps."""
+def _described(value: Any, seen: _Seen, module: str | None = None) -> tuple[Any] | None:
+    """The code of a function or class that is from `module` or not installed, or a plain value; None for all else."""
+    value = (
+        value if isinstance(value, type) else getattr(value, "__wrapped__", value)
+    )  # of functools.lru_cache
+    if inspect.isfunction(value) or isinstance(value, type):
+        if value.__module__ != module and module is not None and not _is_loose(value.__module__):
+            return None
+        return (code_of_class(value, seen) if isinstance(value, type) else code_of_function(value, seen),)
+    if isinstance(value, _PLAIN_TYPES) or dataclasses.is_dataclass(value):
+        return (_plain(value, seen),)
+    return None
+
+
+def _is_loose(module: str) -> bool:
+    """Whether a module is a file of the user's, not one of a distribution, of Python, or of this package."""
+    if module.partition(".")[0] == __name__.partition(".")[0]:
+        return False
+    file = getattr(sys.modules.get(module), "__file__", None)
+    if file is None:
+        return module == "__main__"
+    installed = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+    return not any(Path(file).is_relative_to(folder) for folder in installed)
+
+
+def _named_globals(function: Any, seen: _Seen) -> dict[str, Any]:
+    """What a function names of its own module, and of those that are not installed; and what it wraps."""
     found: dict[str, Any] = {}
     wrapped = getattr(function, "__wrapped__", None)
-    if wrapped is not None and id(wrapped) not in seen:
+    if wrapped is not None:
         found["__wrapped__"] = code_of_function(wrapped, seen)
     code = getattr(function, "__code__", None)
-    for name in sorted(_names(code)) if code is not None else ():
-        value = function.__globals__.get(name)
-        if inspect.isfunction(value):
-            if value.__module__ == function.__module__ and id(value) not in seen:
-                found[name] = code_of_function(value, seen)
-        elif isinstance(
-            value, bool | int | float | str | tuple | list | dict | set | frozenset | np.ndarray | np.generic
-        ):
-            found[name] = _plain(value)
+    names = sorted(_names(code)) if code is not None else []
+    for name, value in _values(function.__globals__ if names else {}, names):
+        described = _described(value, seen, function.__module__)
+        if described is not None:
+            found[name] = described[0]
     return found
+
+
+def _values(
+    namespace: Mapping[str, Any], names: Iterable[str], prefix: str = ""
+) -> Iterator[tuple[str, Any]]:
+    """What names mean in a namespace, and in the modules there that are not installed."""
+    for name in names:
+        value = namespace.get(name)
+        if not isinstance(value, ModuleType):
+            yield prefix + name, value
+        elif _is_loose(value.__name__) and prefix.count(".") < _DEEPEST:
+            yield from _values(vars(value), names, f"{prefix}{name}.")
 
 
 def _names(code: CodeType) -> set[str]:
@@ -125,10 +185,10 @@ def _names(code: CodeType) -> set[str]:
     return set(code.co_names).union(*inner)
 
 
-def _state(function: Any) -> Any:
+def _state(function: Any, seen: _Seen) -> Any:
     """What a function was given when it was made: captured variables, defaults, the object it belongs to."""
     if not inspect.isroutine(function):
-        return _plain(getattr(function, "__dict__", None))
+        return _plain(getattr(function, "__dict__", None), seen)
     captured = []
     for cell in getattr(function, "__closure__", None) or ():
         try:
@@ -136,9 +196,10 @@ def _state(function: Any) -> Any:
         except ValueError:  # not assigned yet
             continue
         if content is not function:
-            captured.append(_plain(content))
+            captured.append(_plain(content, seen))
     defaults = getattr(function, "__defaults__", None), getattr(function, "__kwdefaults__", None)
-    return [captured, _plain(defaults), _plain(function.__self__) if inspect.ismethod(function) else None]
+    owner = _plain(function.__self__, seen) if inspect.ismethod(function) else None
+    return [captured, _plain(defaults, seen), owner]
 
 
 def _compiled(code: CodeType) -> Any:
@@ -147,8 +208,11 @@ def _compiled(code: CodeType) -> Any:
     return [code.co_code.hex(), list(code.co_names), constants]
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any, seen: _Seen | None = None) -> Any:
     """`value` as JSON data that is equal for equal values."""
+    seen = _Seen() if seen is None else seen
+    if isinstance(value, Enum):
+        return {type(value).__qualname__: value.name}
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, Path):
@@ -160,19 +224,24 @@ def _plain(value: Any) -> Any:
             "ndarray": [list(value.shape), str(value.dtype), _digest(np.ascontiguousarray(value).tobytes())]
         }
     if isinstance(value, Mapping):
-        return {str(key): _plain(value[key]) for key in sorted(value, key=str)}
+        return {str(key): _plain(value[key], seen) for key in sorted(value, key=str)}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [_plain(item, seen) for item in value]
     if isinstance(value, set | frozenset):
-        return sorted((_plain(item) for item in value), key=str)
+        return sorted((_plain(item, seen) for item in value), key=str)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {
-            type(value).__qualname__: _plain(
-                {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
-            )
-        }
+        fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+        return {type(value).__qualname__: _plain(fields, seen)}
+    if isinstance(value, type):
+        return code_of_class(value, seen)
     if inspect.isroutine(value):
-        return code_of_function(value)
+        return code_of_function(value, seen)
+    reduce: Any = type(value).__reduce_ex__
+    if (
+        _is_loose(type(value).__module__) and reduce is object.__reduce_ex__
+    ):  # its class may be pickled by value
+        state = None if seen.met(value) else _plain(getattr(value, "__dict__", None), seen)
+        return {type(value).__qualname__: [code_of_class(type(value), seen), state]}
     import cloudpickle
 
     try:
@@ -198,13 +267,20 @@ class Recipe:
         return _digest(_text(self.parts).encode())
 
     def changes_since(self, old: "Recipe") -> list[str]:
-        """What is different from `old`, a line each: `arguments.threshold: 5 -> 7`."""
+        """What is different from `old`, a line each: `arguments.threshold: 5 -> 7`, or `code.sha256: changed`."""
         before, after = _leaves(old.parts), _leaves(self.parts)
         return [
-            f"{name}: {before.get(name, 'nothing')} -> {after.get(name, 'nothing')}"
+            f"{name}: {_change(before.get(name, 'nothing'), after.get(name, 'nothing'))}"
             for name in sorted(before.keys() | after.keys())
             if (name in before, _text(before.get(name))) != (name in after, _text(after.get(name)))
         ]
+
+
+def _change(old: Any, new: Any) -> str:
+    """Digests say nothing to people but that they are different."""
+    if all(isinstance(value, str) and _DIGEST.fullmatch(value) for value in (old, new)):
+        return "changed"
+    return f"{old} -> {new}"
 
 
 def _text(value: Any) -> str:

@@ -154,7 +154,7 @@ class _Handler(BaseHTTPRequestHandler):
             return self.server.site.answer(path, base)
         except RoiError as error:
             raise Refusal(400, str(error)) from error
-        except (Refusal, OSError):
+        except Refusal:
             raise
         except Exception as error:
             logger.warning("%s could not be answered", path, exc_info=True)

@@ -20,7 +20,7 @@ from blockflow.compute.slurm.script import (
     job_name,
     run_mark,
 )
-from blockflow.errors import ComputeError, ConfigError
+from blockflow.errors import ConfigError
 
 _A = Path("/a")
 
@@ -174,13 +174,14 @@ def test_the_jobs_of_a_run_are_known_by_their_names(tmp_path):
 def test_srun_needs_an_allocation(workers, monkeypatch):
     """Outside of one, the error says where to go."""
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
-    with pytest.raises(ComputeError, match="run blockflow within salloc or sbatch"):
-        SrunContext().describe(workers)
-
-
-def test_srun_starts_all_workers_in_one_step(workers, monkeypatch):
-    """One command, whatever the number; what belongs to the allocation is not asked for again."""
+    with pytest.raises(ConfigError, match="run blockflow within salloc or sbatch"):
+        SrunContext().of_task(workers)
     monkeypatch.setenv("SLURM_JOB_ID", "5")
+    SrunContext().of_task(workers)
+
+
+def test_srun_starts_all_workers_in_one_step(workers):
+    """One command, whatever the number; what belongs to the allocation is not asked for again."""
     text = SrunContext(options=SlurmOptions(**FULL)).describe(workers)
     assert "srun --ntasks=7 --exact" in text
     assert "--mem-per-cpu=1272M" in text

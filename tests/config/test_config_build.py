@@ -87,7 +87,7 @@ def test_tasks_follow_what_they_depend_on(write):
     [
         (
             ["inputs: {input: rwa}"],
-            "18: inputs.input: there is no array or task output 'rwa'; valid are one, one.a, raw, ",
+            "18: inputs.input: there is no array, output or task output 'rwa'; valid are one, one.a, raw, ",
         ),
         (["inputs: {input: two}"], "18: inputs.input: task 'two' has 2 outputs; say which one: two.a, two.b"),
         (["inputs: {input: two.c}"], "18: inputs.input: task 'two' has no output 'c'; valid are a, b"),
@@ -97,11 +97,11 @@ def test_tasks_follow_what_they_depend_on(write):
         ),
         (
             ["upstream: [oen]"],
-            "18: upstream.0: there is no task 'oen'; valid are bad, none, one, two, did you mean",
+            "18: upstream.0: there is no task or output 'oen'; valid are bad, none, one, two, did you mean",
         ),
         (
             ["upstream:", "- one", "- raw"],
-            "20: upstream.1: there is no task 'raw'; valid are bad, none, one, two",
+            "20: upstream.1: there is no task or output 'raw'; valid are bad, none, one, two",
         ),
         (["worker_file: missing.py"], "16: worker_file: worker file 'missing.py': there is no file "),
         (
@@ -189,3 +189,14 @@ def test_a_long_chain_of_tasks_is_ordered(write):
     tasks = [task(f"t{number}", f"upstream: [t{number - 1}]") for number in range(300, 0, -1)]
     built = build(write("tasks:\n" + "".join(tasks) + task("t0")))
     assert [task.name for task in built] == [f"t{number}" for number in range(301)]
+
+
+def test_what_a_tasks_workers_hold_is_passed_on(load):
+    """A task may say what its workers hold; without that, nobody knows."""
+    config = """
+tasks:
+  small: {worker_file: threshold, write_roi: {offset: [0], shape: [8]}, total_roi: {offset: [0], shape: [64]}%s}
+"""
+    (known,) = build_run(load(config % ", memory: 2 GB")).tasks
+    (unknown,) = build_run(load(config % "")).tasks
+    assert (known.memory, unknown.memory) == (2_000_000_000, None)

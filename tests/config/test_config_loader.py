@@ -285,7 +285,10 @@ def test_a_later_override_wins_and_heals_what_it_replaces(load):
         ("compute.num_workers=[1", "not valid YAML: while parsing a flow sequence"),
         (
             "comput.num_workers=5",
-            "comput: unknown key 'comput'; valid are arrays, compute, name, run_dir, tasks, did",
+            (
+                "comput: unknown key 'comput'; valid are arrays, compute, name, operators, outputs, run_dir, "
+                "segmentations, tasks, did"
+            ),
         ),
         (
             "tasks.smal.args.threshold=5",

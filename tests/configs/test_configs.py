@@ -117,11 +117,20 @@ def test_catalogue(folder):
     assert half.attrs["voxel_size"] == [40, 64, 64]
 
 
+#: they need a file that describes the data, and are tried in test_fileset_operators
+OF_FILES = {
+    "BlockwiseFilesetReader",
+    "BlockwiseFilesetWriter",
+    "RESTfulBlockwiseFilesetReader",
+    "RESTfulVolumeReader",
+}
+
+
 def test_every_operator_has_a_line_that_works(folder):
-    """The catalogue config uses every operator, and each line of it gives data of its kind."""
+    """The catalogue config uses every operator but those of files, and each line of it gives data of its kind."""
     loaded = load_config(folder / "catalogue.yaml")
     graph = ConfigGraph(loaded, lambda name: open_array(loaded.absolute(loaded.config.arrays[name].path)))
-    assert {operator.type for operator in loaded.config.operators.values()} == {*operator_names()}
+    assert {operator.type for operator in loaded.config.operators.values()} == {*operator_names()} - OF_FILES
     for name in loaded.config.operators:
         for output in graph._operator(name).outputs.values():
             slot = next(iter(output._leaves()))

@@ -40,6 +40,7 @@ class _Block:
     read_roi: Roi
     write_roi: Roi
     status: object = Status.PROCESSING
+    task_id: str = "task"
 
 
 class _Task:
@@ -505,6 +506,16 @@ def test_is_committed_as_the_check_asks_for_what_this_recipe_wrote(task):
         assert task.failures[0].cause == "check_failed"
 
 
+def test_a_block_of_another_task_is_never_done(task):
+    """A worker that was connected to another task's blocks stops, and does not write with its own function."""
+    session = task.session()
+    block = task.block(0)
+    block.task_id = "other"
+    with pytest.raises(BlockflowError, match="a worker of task task was given a block of task other"):
+        session.begin(block)
+    assert session.begun == 0
+
+
 def test_is_committed_cannot_tell_without_outputs(task):
     """Where no outputs are known the check says so, with what to do, and not no."""
     session = task.session()
@@ -523,7 +534,7 @@ def test_the_block_at_hand_counts_as_begun_before_anything_is_written(task):
         "from blockflow.execution.assignment import Assignment, Calls\n"
         "from blockflow.execution.session import WorkerSession\n"
         "session = WorkerSession(Assignment.load(Path(sys.argv[1])), Calls((), {}, None, None, None, None), 'task-7')\n"
-        "session.begin(SimpleNamespace(write_roi=Roi((4, 4), (4, 4)), status=None))\n"
+        "session.begin(SimpleNamespace(task_id='task', write_roi=Roi((4, 4), (4, 4)), status=None))\n"
         "os.kill(os.getpid(), signal.SIGKILL)"
     )
     command = [sys.executable, "-c", program, str(task.run.task("task").description)]

@@ -435,6 +435,19 @@ def test_results_may_be_returned():
     assert destination.min() == 1
 
 
+def test_a_returned_result_is_cast_to_the_dtype_of_the_slot():
+    """A result of another dtype counts as if it had been written into `result`: stored and lazy data are the same."""
+
+    class OpHalf(OpPass):
+        def execute(self, slot, subindex, roi, result):
+            return self.Input(roi.start, roi.stop).wait() / 2
+
+    op = OpHalf()
+    op.Input.setValue(np.arange(6, dtype=np.uint8))
+    assert op.Output[:].wait().dtype == np.uint8
+    assert op.Output[:].writeInto(np.zeros(6)).wait().tolist() == [0, 0, 1, 1, 2, 2]
+
+
 @pytest.mark.parametrize("wrong", [np.zeros((1, 1)), [1], "text"])
 def test_a_result_of_another_shape_is_refused(wrong):
     """A returned result that does not fit is an InvalidResult naming slot and region."""

@@ -70,3 +70,16 @@ def test_many_floats_equal_fsum():
     total = ExactSum()
     total.add(values.reshape(300, 1000))
     assert float(total.value()) == math.fsum(values.tolist())
+
+
+@pytest.mark.parametrize(
+    "value", [np.nextafter(2.0, 1), 1.0 / 3, -np.finfo(float).max, 5e-324, 1e-300, 1e200]
+)
+def test_a_full_part_of_one_value(value):
+    """As many equal numbers as are added at one time, with all of their bits set, and their squares."""
+    values = np.full(2**17 + 3, value)
+    for squares in (False, True):
+        total = ExactSum()
+        total.add(values, squares=squares)
+        one = Fraction(float(value)) ** (2 if squares else 1)
+        assert total.value(squares=squares) == one * len(values)

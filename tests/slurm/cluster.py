@@ -11,6 +11,7 @@ that reaches nothing else. All files are in one folder.
 
 import contextlib
 import ctypes
+import fcntl
 import os
 import secrets
 import shutil
@@ -30,7 +31,7 @@ ACCOUNTING_PACKAGES = {
 }
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
-_CLONE_NEWNET = 0x40000000
+_ENTERED = ("net", "uts")
 _PR_SET_PDEATHSIG = 1
 
 _CONF = """
@@ -187,6 +188,9 @@ class Cluster:
             ["unshare", "--mount", "--pid", "--fork", "--net", "--uts", "true"], check=False
         ).returncode:
             raise MissingError("no name spaces can be made here (a container without CAP_SYS_ADMIN?)")
+        # the control groups of two clusters with nodes of the same names would be the same
+        self._alone = (Path(tempfile.gettempdir()) / "blockflow-slurm-cluster.lock").open("w")
+        fcntl.flock(self._alone, fcntl.LOCK_EX)
         self.folder = folder
         self.conf = folder / "slurm.conf"
         self.accounting = accounting
@@ -354,6 +358,10 @@ class Cluster:
         """What `command` prints on a node; it must succeed."""
         return self._boxes[on].run("env", f"SLURM_CONF={self.conf}", *command)
 
+    def enter_names(self, node: str) -> list[str]:
+        """The beginning of a command that is to see the host names of a node, but all else as it is here."""
+        return ["nsenter", f"--target={self._boxes[node].pid}", "-m", "-u", '--wdns="$PWD"', "--"]
+
     def queue(self) -> list[str]:
         """The jobs that wait or run, as `ID STATE`."""
         return self.run("squeue", "-h", "-r", "-o", "%i %T").splitlines()
@@ -373,17 +381,18 @@ class Cluster:
 
     @contextlib.contextmanager
     def entered(self) -> Iterator[None]:
-        """This thread, and what it starts, is on the login node's network; Slurm's commands find the cluster."""
-        own, conf = os.open("/proc/self/ns/net", os.O_RDONLY), os.environ.get("SLURM_CONF")
-        login = os.open(f"/proc/{self._boxes['login'].pid}/ns/net", os.O_RDONLY)
+        """This thread, and what it starts, is on the login node's network, and called so; Slurm's commands work."""
+        conf = os.environ.get("SLURM_CONF")
+        own = [os.open(f"/proc/thread-self/ns/{name}", os.O_RDONLY) for name in _ENTERED]
+        login = [os.open(f"/proc/{self._boxes['login'].pid}/ns/{name}", os.O_RDONLY) for name in _ENTERED]
         _enter(login)
         os.environ["SLURM_CONF"] = str(self.conf)
         try:
             yield
         finally:
             _enter(own)
-            os.close(own)
-            os.close(login)
+            for name_space in (*own, *login):
+                os.close(name_space)
             if conf is None:
                 del os.environ["SLURM_CONF"]
             else:
@@ -394,11 +403,13 @@ class Cluster:
         for name in ("login", *self._nodes):
             if name in self._boxes:
                 self._boxes.pop(name).power_off()
+        self._alone.close()
 
 
-def _enter(name_space: int) -> None:
-    if _LIBC.setns(name_space, _CLONE_NEWNET) != 0:
-        raise OSError(ctypes.get_errno(), "setns")
+def _enter(name_spaces: Sequence[int]) -> None:
+    for name_space in name_spaces:
+        if _LIBC.setns(name_space, 0) != 0:
+            raise OSError(ctypes.get_errno(), "setns")
 
 
 def main(command: Sequence[str]) -> int:

@@ -1,5 +1,6 @@
 """Runs on a real Slurm: the life of workers, and whatever ends them. Then output, records and queue are right."""
 
+import json
 import os
 import shutil
 import signal
@@ -141,6 +142,32 @@ def test_sbatch_may_fail_for_a_while(make_run, tmp_path):
     assert run.end() == 0, run.output
     assert run.is_right()
     assert sum("sbatch" in line for line in run.commands()) == 3
+
+
+def test_the_engine_cannot_be_reached_from_other_machines(make_run):
+    """Nodes reach the supervisor's door alone, which says nothing to strangers; Daisy's port is this machine's."""
+    run = make_run(2)
+    run.write({"num_workers": 1}, hold=[0])
+    run.start()
+    run.begun(0)
+    engine = json.loads((run.directory / "address.json").read_text())
+    door = json.loads((run.directory / "tasks/add/compute/address.json").read_text())
+    assert door["host"] == "10.77.0.1"
+    speak = "import socket, sys; c = socket.create_connection((sys.argv[1], int(sys.argv[2])), 5);"
+    listen = "c.settimeout(5); c.sendall(b'x\\n' * 9); print(c.makefile('rb').read())"
+
+    def come(on, host, port):
+        return run.cluster.run(sys.executable, "-c", speak + listen, host, str(port), on=on)
+
+    with pytest.raises(subprocess.CalledProcessError) as refused:
+        come("n1", "10.77.0.1", engine["port"])
+    assert "ConnectionRefusedError" in refused.value.stderr
+    said = come("n1", door["host"], door["port"])
+    assert said.startswith("b'blockflow-door 1 ")
+    assert said.count("\\n") == 1
+    run.let_go(0)
+    assert run.end() == 0, run.output
+    assert run.is_right()
 
 
 def test_the_example_config_runs(cluster, tmp_path):

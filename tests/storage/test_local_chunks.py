@@ -69,7 +69,7 @@ def test_the_same_voxels_and_files_as_by_zarr(tmp_path_factory, layout, data):
 
 @pytest.mark.parametrize("value", [0.0, -0.0, np.nan])
 def test_what_equals_the_fill_value_bit_by_bit_is_not_stored(tmp_path, value):
-    """Where the fill value is 0.0, a chunk of -0.0 is stored and one of 0.0 not; nor NaN where that is the fill value."""
+    """Where the fill value is 0.0, a chunk of -0.0 is stored, one of 0.0 not; nor NaN where that is the fill value."""
     array = made(tmp_path, "a", dtype="f4", fill_value=np.nan if value != value else 0.0)
     array[array.roi] = np.full(array.shape, 5, "f4")
     assert len(files(tmp_path / "a")) == 9

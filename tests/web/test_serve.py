@@ -40,7 +40,7 @@ class OpNumbers(Operator):
 
     def __init__(self, shape=SHAPE, dtype=np.float32):
         super().__init__()
-        self.shape, self.dtype, self.asked, self.failing = shape, dtype, [], False
+        self.shape, self.dtype, self.asked, self.failing = shape, dtype, [], None
 
     def setupOutputs(self):
         self.Output.meta.shape, self.Output.meta.dtype = self.shape, self.dtype
@@ -48,7 +48,7 @@ class OpNumbers(Operator):
 
     def execute(self, slot, subindex, roi, result):
         if self.failing:
-            raise ZeroDivisionError("as told")
+            raise self.failing
         self.asked.append((tuple(roi.start), tuple(roi.stop)))
         result[...] = numbers(self.shape, self.dtype)[roi.toSlice()]
 
@@ -214,12 +214,13 @@ def test_a_region_that_is_too_large_is_refused(op):
         assert len(op.asked) == asked
 
 
-def test_a_failing_operator_fails_its_request_alone(server, op):
+@pytest.mark.parametrize("error", [ZeroDivisionError("as told"), FileNotFoundError("as told")])
+def test_a_failing_operator_fails_its_request_alone(server, op, error):
     """What an operator raises is told, is not kept, and the server answers on."""
-    op.failing = True
+    op.failing = error
     status, body, _ = ask(server, "/numbers/0/c/0/0/0")
-    assert (status, body) == (500, b"ZeroDivisionError: as told\n")
-    op.failing = False
+    assert (status, body.decode()) == (500, f"{type(error).__name__}: as told\n")
+    op.failing = None
     assert ask(server, "/numbers/0/c/0/0/0")[0] == 200
 
 

@@ -124,7 +124,7 @@ class _ClusterContext(ComputeContext):
         if workers.memory is None:
             raise ConfigError(
                 f"task {workers.task}: compute.memory is 'auto', but nobody knows what the workers of this task hold: "
-                "a worker file can do anything. Give an amount, as in memory: 4 GB"
+                "a worker file can do anything. Give an amount, as in memory: 4 GB, here or for the task"
             )
         return usable_memory(workers.memory)
 
@@ -197,6 +197,14 @@ class SrunContext(_ClusterContext):
     """Workers are the tasks of steps inside the allocation that the driver runs in."""
 
     name: ClassVar[str] = "srun"
+
+    def of_task(self, workers: WorkersOf) -> _ClusterContext:
+        if "SLURM_JOB_ID" not in os.environ:
+            raise ConfigError(
+                "the context 'srun' starts workers inside an allocation, and this process is in none: run blockflow "
+                "within salloc or sbatch, or use the context 'slurm'"
+            )
+        return super().of_task(workers)
 
     def _prepare(self, workers: WorkersOf, folder: Path) -> tuple[Scheduler, str]:
         setup = Commands(folder / "commands.log").setup()

@@ -31,7 +31,6 @@ from blockflow.compute.slurm.script import (
     resource_arguments,
 )
 from blockflow.compute.slurm.worker import Usage
-from blockflow.errors import ComputeError
 from blockflow.utility.files import write_aside
 
 __all__ = ["Arrays", "Scheduler", "Steps"]
@@ -141,11 +140,6 @@ class Steps(Scheduler):
     """Each submission is one step of the allocation that this process is in, whatever the number of its tasks."""
 
     def __init__(self, options: SlurmOptions, workers: WorkersOf, folder: Path) -> None:
-        if "SLURM_JOB_ID" not in os.environ:
-            raise ComputeError(
-                "the context 'srun' starts workers inside an allocation, and this process is in none: run blockflow "
-                "within salloc or sbatch, or use the context 'slurm'"
-            )
         self._options = options
         self._workers = workers
         self._folder = folder

@@ -3,7 +3,7 @@
 import sys
 
 import zarr
-from graph_common import make_output, mask_of
+from runs_common import make_output, mask_of
 
 if __name__ == "__main__":
     source = zarr.open_array(sys.argv[1], mode="r")

@@ -1,6 +1,6 @@
 """The input of the graph benchmarks: a volume of uint8 like electron microscopy, 512^3 voxels in chunks of 64^3.
 
-python benchmarks/graph_volume.py FOLDER
+python benchmarks/runs_volume.py FOLDER
 
 Made from the real segmentation `connectomics_labels.npz` where that is there (beside the project, in
 `../shared/data`, or in the folder named in `BENCHMARK_DATA`), else from Voronoi cells of the sample volume: 170, minus

@@ -7,7 +7,7 @@ import daisy.logging
 import daisy.v2
 import zarr
 from funlib.geometry import Roi
-from graph_common import CONTEXT, WORKERS, make_output, mask_of
+from runs_common import CONTEXT, WORKERS, make_output, mask_of
 
 _arrays = {}
 

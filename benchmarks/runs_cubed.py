@@ -11,7 +11,7 @@ import numpy as np
 import zarr
 from cubed.array.overlap import map_overlap
 from cubed.runtime.executors.local import ProcessesExecutor
-from graph_common import CONTEXT, WORKERS, make_output, mask_of
+from runs_common import CONTEXT, WORKERS, make_output, mask_of
 
 
 def inner_mask(data, block_id=None, last=None):

@@ -9,7 +9,7 @@ import sys
 import dask
 import dask.array as da
 import zarr
-from graph_common import CONTEXT, WORKERS, make_output, mask_of
+from runs_common import CONTEXT, WORKERS, make_output, mask_of
 
 
 def compute(source, target, edge):

@@ -1,5 +1,7 @@
 """Where workers run: in this process, on this machine, on a cluster; and how worker files hand over a command."""
 
+from typing import TYPE_CHECKING
+
 from blockflow.compute.choice import create_compute_context, current
 from blockflow.compute.context import (
     DOOR,
@@ -14,7 +16,14 @@ from blockflow.compute.context import (
 )
 from blockflow.compute.local import LocalContext
 from blockflow.compute.serial import SerialContext
-from blockflow.compute.slurm import SlurmContext, SrunContext
+from blockflow.utility.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from blockflow.compute.slurm import SlurmContext, SrunContext
+
+__getattr__ = lazy_names(
+    __name__, {"SlurmContext": "blockflow.compute.slurm", "SrunContext": "blockflow.compute.slurm"}
+)
 
 __all__ = [
     "DOOR",

@@ -3,18 +3,20 @@
 import json
 import os
 from collections.abc import Mapping
+from importlib import import_module
 from typing import Any
 
 from blockflow.compute.context import ENVIRONMENT, ComputeContext
-from blockflow.compute.local import LocalContext
-from blockflow.compute.serial import SerialContext
-from blockflow.compute.slurm import SlurmContext, SrunContext
 from blockflow.errors import ConfigError
 
 __all__ = ["create_compute_context", "current"]
 
-_KNOWN: dict[str, type[ComputeContext]] = {
-    context.name: context for context in (SerialContext, LocalContext, SlurmContext, SrunContext)
+#: where the context of each name is; imported when it is meant, since every worker of a run waits for it
+_KNOWN = {
+    "serial": ("blockflow.compute.serial", "SerialContext"),
+    "local": ("blockflow.compute.local", "LocalContext"),
+    "slurm": ("blockflow.compute.slurm", "SlurmContext"),
+    "srun": ("blockflow.compute.slurm", "SrunContext"),
 }
 
 
@@ -32,7 +34,9 @@ def create_compute_context(spec: str | Mapping[str, Any] | ComputeContext | None
     name = options.pop("context", None)
     if not isinstance(name, str) or name not in _KNOWN:
         raise ConfigError(f"unknown compute context {name!r}; valid are {', '.join(_KNOWN)}")
-    return _KNOWN[name].from_options(options)
+    module, class_name = _KNOWN[name]
+    context: type[ComputeContext] = getattr(import_module(module), class_name)
+    return context.from_options(options)
 
 
 def current() -> ComputeContext:

@@ -6,7 +6,6 @@ from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
 from blockflow.compute import create_compute_context
-from blockflow.compute.slurm.options import parse_time
 from blockflow.config.models import Model
 from blockflow.errors import ConfigError
 from blockflow.utility.quantity import parse_bytes
@@ -32,6 +31,8 @@ def _text(number: Any) -> Any:
 
 
 def _time(time: Any) -> Any:
+    from blockflow.compute.slurm.options import parse_time
+
     if time is None or isinstance(time, bool) or not isinstance(time, int | str):
         return time
     try:

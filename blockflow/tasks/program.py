@@ -3,9 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from blockflow.errors import TaskError
 from blockflow.graph import Operator, Slot, StagedOperator, StageGrid
@@ -13,6 +11,9 @@ from blockflow.graph.regions import Bounds, Window, at_hand
 from blockflow.storage import Array, BlockResults, open_array, open_results
 from blockflow.tasks.graph_data import GraphData, Node, SlotRef
 from blockflow.tasks.recipe import code_of_class
+
+if TYPE_CHECKING:
+    import numpy as np
 
 __all__ = ["ApplyProgram", "GateProgram", "MergeProgram", "PassProgram", "Program"]
 
@@ -116,8 +117,8 @@ class ApplyProgram(Program):
                 wanted[slot] = bounds
         with at_hand(wanted) as data:
             for array, slot in self.targets.values():
-                roi = block.write_roi.intersect(array.roi)
-                array[roi] = data[slot] if slot in data else np.zeros((), array.dtype)
+                if slot in data:  # else the block lies beside the array
+                    array[block.write_roi.intersect(array.roi)] = data[slot]
 
 
 @dataclass(frozen=True)

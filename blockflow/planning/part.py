@@ -24,6 +24,9 @@ _LEAST_WORK = 3
 #: a region that is so much wider is taken for one of other voxels, not one with context
 _RESAMPLED = 1.8
 
+#: bytes that any block takes: stacks of threads, tables of codecs, what libraries keep after their first call
+_ALWAYS = 12 * 2**20
+
 #: chunks that are decoded, or encoded, at one time
 _CHUNKS_AT_ONCE = 10
 
@@ -148,6 +151,7 @@ class Part:
                     live -= held.pop(source, 0)
         written = self.bytes_written(write_roi)
         peak = max(peak, live + self.finishing_bytes(write_roi))
+        peak += _ALWAYS
         return BlockCost(peak, read, needed, written, computed, work)
 
     def _scratch(self, step: Step) -> int:

@@ -28,7 +28,7 @@ from blockflow.utility.quantity import format_bytes
 __all__ = ["BASELINE", "DEFAULT_MEMORY", "Draft", "Stage", "describe_output", "draft", "needs"]
 
 #: bytes that a worker holds when it has loaded what it needs and begun no block
-BASELINE = 160 * 2**20
+BASELINE = 96 * 2**20
 
 #: bytes that a worker may hold where nothing is said of it
 DEFAULT_MEMORY = 2 * 10**9

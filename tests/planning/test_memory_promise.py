@@ -1,0 +1,93 @@
+"""What a plan projects that a worker holds is what one holds: measured in a fresh process, with blocks of 256 MB."""
+
+import json
+import subprocess
+import sys
+
+import cloudpickle
+import pytest
+
+from blockflow.operators import OpDownsample, OpGaussianSmoothing, OpMaximumFilter, OpThreshold
+from blockflow.planning import Target, assemble, draft
+from blockflow.planning.planner import BASELINE
+from blockflow.storage import ArraySpec, VolumeMetadata, open_array
+from blockflow.tasks import prepare
+
+METADATA = VolumeMetadata((1,) * 3, (0,) * 3, ("nm",) * 3, ("z", "y", "x"), ("space",) * 3)
+
+#: what a worker does: it loads what it needs, and does blocks; the peak counts from then on
+WORKER = """
+import json, re, sys
+from types import SimpleNamespace
+
+import cloudpickle
+
+import blockflow.execution.worker
+from blockflow.storage import use_lattice
+
+def held(what):
+    return 1024 * int(re.search(what + r":\\s+(\\d+)", open("/proc/self/status").read())[1])
+
+program, blocks, lattice = cloudpickle.load(open(sys.argv[1], "rb"))
+with use_lattice(lattice):
+    program.targets, program.operators
+    import scipy.ndimage
+    baseline = held("VmRSS")
+    open("/proc/self/clear_refs", "w").write("5")
+    for read_roi, write_roi in blocks:
+        program(SimpleNamespace(read_roi=read_roi, write_roi=write_roi))
+print(json.dumps([baseline, held("VmHWM") - baseline]))
+"""
+
+
+def smoothed(array):
+    smooth = OpGaussianSmoothing()
+    smooth.Input.setValue(array)
+    smooth.sigma.setValue(2.0)
+    return smooth
+
+
+def threshold(array):
+    """Gaussian and threshold."""
+    mask = OpThreshold()
+    mask.Input.connect(smoothed(array).Output)
+    return mask.Output, (320, 512, 448)
+
+
+def chain(array):
+    """Three filters, one after another, and a threshold."""
+    highest, again, mask = OpMaximumFilter(), OpGaussianSmoothing(), OpThreshold()
+    highest.Input.connect(smoothed(array).Output)
+    again.Input.connect(highest.Output)
+    mask.Input.connect(again.Output)
+    return mask.Output, (320, 512, 448)
+
+
+def downsampled(array):
+    """Gaussian and downsampling."""
+    small = OpDownsample()
+    small.Input.connect(smoothed(array).Output)
+    return small.Output, (192, 256, 224)
+
+
+@pytest.mark.parametrize("graph", [threshold, chain, downsampled])
+def test_the_peak_is_at_most_the_projection_and_at_least_half_of_it(tmp_path, graph):
+    """A worker holds no more than the plan says beyond its start, and not much less; nor at its start."""
+    ArraySpec(str(tmp_path / "raw.zarr"), (768, 512, 448), "uint8", METADATA, (64,) * 3).create()
+    slot, block = graph(open_array(tmp_path / "raw.zarr"))
+    target = Target(str(tmp_path / "out.zarr"), block_shape=block, chunks=(64,) * 3)
+    planned = assemble(draft({slot: target}, tmp_path / "work", memory=4 * 10**9), "memory", None)
+    (task,) = prepare(planned.tasks())
+    for spec in task.specs:
+        spec.create()
+    blocks = list(task.grid)[:2]
+    call = tmp_path / "call.pkl"
+    call.write_bytes(cloudpickle.dumps((task.task.process_function, blocks, task.lattice)))
+    done = subprocess.run(
+        [sys.executable, "-c", WORKER, str(call)], check=True, capture_output=True, text=True
+    )
+    baseline, peak = json.loads(done.stdout)
+    projected = planned.plan.tasks[0].memory
+    assert projected > 256e6
+    assert projected / 2 <= peak <= projected, (peak, projected)
+    assert BASELINE / 2 <= baseline <= BASELINE

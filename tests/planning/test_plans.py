@@ -76,7 +76,7 @@ def test_a_block_shape_is_kept_or_refused_with_the_nearest(tmp_path):
 
 
 def test_memory_limits_the_blocks_and_one_too_small_is_refused_with_the_numbers(tmp_path):
-    """With less memory blocks are smaller and the projection holds; where none fits, the message says what one needs."""
+    """With less memory blocks are smaller and the projection holds; where none fits, it says what one needs."""
     smooth = after(raw(tmp_path, (512,) * 3, (64,) * 3), OpGaussianSmoothing, sigma=2.0)
     target = {smooth.Output: tmp_path / "a"}
     large, small = (plan_of(target, tmp_path, memory=memory) for memory in (1_500_000_000, 150_000_000))

@@ -143,6 +143,22 @@ def test_every_operator_has_a_line_that_works(folder):
                 assert slot.value is not None
 
 
+def test_graph(folder):
+    """Each output is what scipy and numpy make of the sample, and tasks read what the graph stores."""
+    run(folder, "graph")
+    found = {name: zarr.open(str(folder / f"results/graph_{name}.zarr"))[:] for name in ("smooth", "mask", "small")}
+    raw = zarr.open(str(folder / "sample/raw"))[:]
+    smooth = scipy.ndimage.gaussian_filter(raw, 1.0, output=np.float32)
+    np.testing.assert_array_equal(found["smooth"], smooth)
+    wide = smooth.astype(np.float64)
+    norm = ((wide - wide.min()) / (wide.max() - wide.min())).astype(np.float32)
+    np.testing.assert_array_equal(found["mask"], norm > 0.5)
+    means = smooth.astype(np.float64).reshape(48, 2, 64, 2, 64, 2).mean((1, 3, 5))
+    np.testing.assert_allclose(found["small"], means, rtol=1e-6)
+    np.testing.assert_array_equal(zarr.open(str(folder / "results/graph_copied.zarr"))[:], smooth)
+    np.testing.assert_array_equal(zarr.open(str(folder / "results/graph_bright.zarr"))[:], smooth > 128)
+
+
 def test_slurm(folder):
     """Its script asks for what the config says; tests of a real cluster run such tasks."""
     end = subprocess.run(

@@ -146,7 +146,9 @@ def test_every_operator_has_a_line_that_works(folder):
 def test_graph(folder):
     """Each output is what scipy and numpy make of the sample, and tasks read what the graph stores."""
     run(folder, "graph")
-    found = {name: zarr.open(str(folder / f"results/graph_{name}.zarr"))[:] for name in ("smooth", "mask", "small")}
+    found = {
+        name: zarr.open(str(folder / f"results/graph_{name}.zarr"))[:] for name in ("smooth", "mask", "small")
+    }
     raw = zarr.open(str(folder / "sample/raw"))[:]
     smooth = scipy.ndimage.gaussian_filter(raw, 1.0, output=np.float32)
     np.testing.assert_array_equal(found["smooth"], smooth)

@@ -270,6 +270,10 @@ class Operator(metaclass=OperatorMetaClass):
         voxels = math.prod(int(b - a) for a, b in zip(roi.start, roi.stop, strict=True))
         return math.ceil(per_voxel * voxels)
 
+    def held_apart(self) -> str | None:
+        """What it gives that does not follow from its inputs, so that workers, who make it anew, would not have it."""
+        return None
+
     def setInSlot(self, slot: Slot, subindex: tuple[int, ...], roi: Any, value: Any) -> None:
         """Take data that were pushed into an input, as caches do."""
         raise NotImplementedError(f"{type(self).__name__} cannot take data that are set into {slot.path}")

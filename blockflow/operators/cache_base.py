@@ -100,6 +100,7 @@ class ArrayCache(Operator):
         self._store = BlockStore()
         self._work = SharedWork()
         self._behind: Box | None = None  # what is to be announced when the cache is not fixed any more
+        self._pushed = False  # whether data were pushed into the input
         self._configuration: Any = None
         self.Input.notifyUnready(self._on_unready)
 
@@ -129,6 +130,7 @@ class ArrayCache(Operator):
         with self._work.lock:
             self._work.forget(lambda _: True)
             self._store.clear()
+            self._pushed = False
 
     def _on_unready(self, _slot: Slot) -> None:
         self._configuration = None
@@ -189,6 +191,7 @@ class ArrayCache(Operator):
         """Keep data that were pushed into the input."""
         compress = self.CompressionEnabled.value
         with self._work.lock:
+            self._pushed = True
             self._work.forget(lambda key: self.touches(key, *box))
             for key, data in blocks:
                 self._store.put(key, data, compress=compress)
@@ -196,6 +199,12 @@ class ArrayCache(Operator):
             self._behind = None
         self.Output.setDirty(*box)
         self.CleanBlocks.setDirty()
+
+    def held_apart(self) -> str | None:
+        """What it was fixed at, and what was pushed in."""
+        if self.fixAtCurrent.value:
+            return "what it keeps while fixAtCurrent is set"
+        return "data that were pushed into its Input" if self._pushed else None
 
     def clean_blocks(self) -> list[tuple[slice, ...]]:
         """The slicings of all that is kept, in order."""

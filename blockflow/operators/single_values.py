@@ -24,6 +24,7 @@ class OpValueCache(Operator):
         self._work = SharedWork()
         self._kept: list[Any] = []  # one value, or none
         self._behind = False
+        self._forced = False  # whether what is kept was put in from outside
 
     def setupOutputs(self) -> None:
         """As the input."""
@@ -34,6 +35,7 @@ class OpValueCache(Operator):
         with self._work.lock:
             self._work.forget(lambda _: True)
             self._kept = [value]
+            self._forced = True
         if set_dirty:
             self.Output.setDirty()
 
@@ -51,6 +53,12 @@ class OpValueCache(Operator):
         else:
             result[...] = value
         return None
+
+    def held_apart(self) -> str | None:
+        """A value that is not, or may not be, the input's."""
+        if self._forced:
+            return "a value that was forced on it"
+        return "what it keeps while fixAtCurrent is set" if self.fixAtCurrent.value else None
 
     def _known(self) -> list[Any] | None:
         return self._kept or None
@@ -71,6 +79,7 @@ class OpValueCache(Operator):
             with self._work.lock:
                 self._work.forget(lambda _: True)
                 self._kept = []
+                self._forced = False
             self.Output.setDirty()
 
 

@@ -76,7 +76,8 @@ class GraphData:
         ------
         TaskError
             If an operator of it cannot be built again: an array is too large to travel with it and is not stored,
-            or the inside of an operator is connected to something outside.
+            it holds what does not follow from its inputs, or the inside of an operator is connected to something
+            outside.
         """
         names: dict[Operator, str] = {}
         nodes: list[Node] = []
@@ -170,6 +171,7 @@ def _upstream_first(wanted: Iterable[Operator]) -> list[Operator]:
 
 
 def _take_down(operator: Operator, names: Mapping[Operator, str]) -> Node:
+    _refuse_held(operator)
     args, kwargs = operator.made_with
     sizes, values, links, arrays = {}, {}, {}, {}
     for slot in operator.inputs.values():
@@ -197,6 +199,16 @@ def _take_down(operator: Operator, names: Mapping[Operator, str]) -> Node:
         arrays=arrays,
         probed=dict(operator.probed_regions),
     )
+
+
+def _refuse_held(operator: Operator) -> None:
+    held = operator.held_apart()
+    if held is not None:
+        raise TaskError(
+            f"{operator.name} gives {held}, which workers cannot have. Store that as an array, and connect the array"
+        )
+    for child in operator.children:
+        _refuse_held(child)
 
 
 def _lists(slot: Slot) -> Iterator[Slot]:

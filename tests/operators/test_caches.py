@@ -7,16 +7,19 @@ import numpy as np
 import pytest
 from operators.arrays import slots
 
+from blockflow.errors import TaskError
 from blockflow.graph import InputSlot, Operator, OutputSlot
 from blockflow.operators import (
     OpBlockedArrayCache,
     OpSlicedBlockedArrayCache,
     OpUnblockedArrayCache,
+    OpValueCache,
     cached_bytes,
     set_cache_budget,
 )
 from blockflow.request import Request
 from blockflow.rtype import SubRegion
+from blockflow.tasks.graph_data import GraphData
 from blockflow.testing.operators import check_operator
 
 CACHES = {
@@ -340,3 +343,32 @@ def test_nothing_is_stale_while_everything_changes():
         thread.join(60)
     assert wrong == []
     assert (cache.Output[:].wait() == 59).all()
+
+
+@pytest.mark.parametrize("make", CACHES.values(), ids=CACHES)
+@pytest.mark.parametrize("held", ["fixed", "pushed"])
+def test_a_cache_that_holds_other_data_than_its_input_cannot_be_run(make, held, tmp_path):
+    """Workers would make it anew, empty, and give zeros or the input: it is refused."""
+
+    data = np.arange(4 * 5 * 6, dtype=np.uint8).reshape(4, 5, 6)
+    cache = make(Input=data)
+    assert GraphData.of([cache.Output])
+    if held == "fixed":
+        cache.fixAtCurrent.setValue(True)
+    else:
+        cache.Input[...] = data + 1
+    with pytest.raises(TaskError, match="which workers cannot have"):
+        GraphData.of([cache.Output])
+
+
+def test_a_value_cache_that_holds_another_value_than_its_input_cannot_be_run():
+    """A forced value, until the input changes, and one that is fixed are refused: workers would not have them."""
+    cache = slots(OpValueCache(), Input=1)
+    cache.forceValue(2)
+    with pytest.raises(TaskError, match="a value that was forced"):
+        GraphData.of([cache.Output])
+    cache.Input.setValue(3)
+    assert GraphData.of([cache.Output])
+    cache.fixAtCurrent.setValue(True)
+    with pytest.raises(TaskError, match="fixAtCurrent"):
+        GraphData.of([cache.Output])

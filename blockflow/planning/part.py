@@ -24,6 +24,10 @@ _LEAST_WORK = 3
 #: a region that is so much wider is taken for one of other voxels, not one with context
 _RESAMPLED = 1.8
 
+#: workers keep freed memory for what comes next (`utility.freed_memory`), and not all of it fits: what is held at the
+#: peak in proportion to what is in use, at most
+_KEPT = 1.25
+
 #: bytes that any block takes: stacks of threads, tables of codecs, what libraries keep after their first call
 _ALWAYS = 12 * 2**20
 
@@ -151,7 +155,7 @@ class Part:
                     live -= held.pop(source, 0)
         written = self.bytes_written(write_roi)
         peak = max(peak, live + self.finishing_bytes(write_roi))
-        peak += _ALWAYS
+        peak = math.ceil(_KEPT * peak) + _ALWAYS
         return BlockCost(peak, read, needed, written, computed, work)
 
     def _scratch(self, step: Step) -> int:

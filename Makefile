@@ -36,7 +36,7 @@ test: $(INSTALLED)
 	@echo "ruff"; $(BIN)/ruff check --quiet .
 	@$(BIN)/ruff format --check --quiet . || { echo "not formatted: run $(BIN)/ruff format"; exit 1; }
 	@echo "mypy --strict blockflow"; $(BIN)/mypy --no-error-summary
-	@echo "pytest"; $(BIN)/python -m pytest --quiet -n 3 --dist loadfile  # most tests wait for processes
+	@echo "pytest"; $(BIN)/python -m pytest --quiet -n 3 --dist loadfile --no-loadscope-reorder
 
 # what blockflow is compared with stays out of the environment of the tests
 $(BENCH)/installed: $(INSTALLED) pyproject.toml

@@ -332,7 +332,9 @@ def test_upstream_blocks_stream(line):
     """A downstream block starts as soon as what it reads is written, long before the upstream task ends."""
 
     def first(block):
-        time.sleep(0.05)
+        deadline = time.monotonic() + 60
+        while number(block) == 59 and "second-0" not in notes() and time.monotonic() < deadline:
+            time.sleep(0.01)  # the last block waits for the first one downstream
         note(f"first-{number(block)}")
 
     def second(block):

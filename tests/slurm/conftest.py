@@ -1,4 +1,4 @@
-"""One cluster for all of these tests, which run on its login node's network; and runs of blockflow on it."""
+"""A cluster for each file of these tests (only one is up at a time), and runs of blockflow on it."""
 
 import shutil
 import tempfile
@@ -9,7 +9,7 @@ from slurm.cluster import Cluster, MissingError, wait_until
 from slurm.runs import Run
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def running_cluster():
     folder = Path(tempfile.mkdtemp(prefix="blockflow-slurm-"))
     try:

@@ -14,7 +14,7 @@ ALL = ["bool", "uint8", "int8", "uint16", "int32", "int64", "uint64", "float16",
 REAL = ALL
 NUMBERS = ALL[1:]
 INTEGERS = ALL[1:7]
-MODES = ["reflect", "constant", "nearest", "mirror"]
+MODES = ["reflect", "constant", "nearest", "mirror", "wrap"]
 
 
 @dataclass(frozen=True)
@@ -357,7 +357,13 @@ def with_nan(random, image):
 
 def windows(image, size, mode):
     """The values in the box around each voxel, as a last axis."""
-    pad = {"reflect": "symmetric", "constant": "constant", "nearest": "edge", "mirror": "reflect"}[mode]
+    pad = {
+        "reflect": "symmetric",
+        "constant": "constant",
+        "nearest": "edge",
+        "mirror": "reflect",
+        "wrap": "wrap",
+    }[mode]
     more = {"constant_values": np.asarray(3.0).astype(image.dtype)} if mode == "constant" else {}
     padded = np.pad(image, [(one // 2, one - one // 2 - 1) for one in size], pad, **more)
     view = np.lib.stride_tricks.sliding_window_view(padded, size)
@@ -583,7 +589,7 @@ def pad(name, random, shape, dtype):
     before, after = (tuple(int(random.integers(0, 6)) for _ in shape) for _ in range(2))
     widths = list(zip(before, after))
     image = array(random, shape, dtype)
-    for mode, numpy_mode in zip(MODES, ("symmetric", "constant", "edge", "reflect")):
+    for mode, numpy_mode in zip(MODES, ("symmetric", "constant", "edge", "reflect", "wrap")):
         more = {"constant_values": np.asarray(1, dtype)} if mode == "constant" else {}
         params = {"before": before, "after": after, "mode": mode, "cval": 1}
         yield params, {"Input": image}, lambda image, m=numpy_mode, k=more: np.pad(image, widths, m, **k)

@@ -1,0 +1,89 @@
+"""Blocks that read more than an inner one: those at the border, where an operator reads around the array.
+
+Most operators read less at the border, where their context is cut, so that an inner block takes most. A filter in mode
+`wrap` reads all of an axis there. All blocks must fit the memory that a plan projects, and count in what it reads.
+"""
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from funlib.geometry import Coordinate, Roi
+
+from blockflow.graph import Slot
+from blockflow.planning.part import BlockCost, Part, PassPart
+
+__all__ = ["most_memory", "reads_around"]
+
+#: along an axis, so many blocks at either end are looked at, and so many between
+_AT_ENDS, _BETWEEN = 16, 8
+
+#: a block by its position along each axis
+Position = tuple[int, ...]
+
+#: the shape of what a block reads or computes of each slot
+Shapes = dict[Slot, tuple[int, ...]]
+
+
+def reads_around(part: Part) -> list[str]:
+    """The names of the operators of a part that read around the array."""
+    return [one.name for one in part.operators(part.frame.roi) if one.reads_around()]
+
+
+def most_memory(part: Part, shape: Coordinate, inner: Roi) -> int:
+    """The memory of the block that takes most, of a part that reads around the array.
+
+    What is read along an axis follows from where the block is along that axis. So it is enough to look along each axis
+    by itself, and to combine the blocks of which no other one reads as much of everything.
+    """
+    blocks = _Blocks(part, shape, inner)
+    largest = (blocks.largest(axis) for axis in range(shape.dims))
+    return max(blocks.cost(position).memory for position in itertools.product(*largest))
+
+
+class _Blocks:
+    """The blocks of a part, by their positions."""
+
+    def __init__(self, part: Part, shape: Coordinate, inner: Roi) -> None:
+        self.part = replace(part, write_shape=shape) if isinstance(part, PassPart) else part
+        self.roi, self.shape = part.frame.roi, shape
+        self.middle: Position = tuple(int(at) for at in (inner.offset - self.roi.offset) / shape)
+
+    def block(self, position: Position) -> Roi:
+        return Roi(self.roi.offset + Coordinate(position) * self.shape, self.shape).intersect(self.roi)
+
+    def cost(self, position: Position) -> BlockCost:
+        return self.part.cost(self.block(position))
+
+    def shapes(self, position: Position) -> Shapes:
+        return {
+            step.slot: tuple(b - a for a, b in zip(step.start, step.stop, strict=True))
+            for step in self.part.walk(self.block(position))
+        }
+
+    def along(self, axis: int) -> Iterator[Position]:
+        """Blocks along an axis, in the middle of all others: those at its ends, and some between."""
+        count = -(-self.roi.shape[axis] // self.shape[axis])
+        step = max(1, count // _BETWEEN)
+        ends = (*range(min(count, _AT_ENDS)), *range(max(0, count - _AT_ENDS), count))
+        for place in sorted({*ends, *range(0, count, step)}):
+            yield (*self.middle[:axis], place, *self.middle[axis + 1 :])
+
+    def largest(self, axis: int) -> list[int]:
+        """Places along an axis of blocks that no other one reads as much as, of everything."""
+        found: list[tuple[Position, Shapes]] = []
+        for position in self.along(axis):
+            shapes = self.shapes(position)
+            if not any(_as_much(known, shapes) for _, known in found):
+                found = [one for one in found if not _as_much(shapes, one[1])] + [(position, shapes)]
+        return [position[axis] for position, _ in found]
+
+
+def _as_much(one: Shapes, other: Shapes) -> bool:
+    """Whether `one` is of each slot at least as large."""
+    nothing: Sequence[int] = (0,) * 32
+    return all(
+        size <= known
+        for slot, sizes in other.items()
+        for size, known in zip(sizes, one.get(slot, nothing), strict=False)
+    )

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from funlib.geometry import Coordinate, Roi
 
 from blockflow.errors import PlanError
-from blockflow.planning.part import ApplyPart, Part, PassPart
+from blockflow.planning.part import ApplyPart, Part, PassPart, held_bytes
 from blockflow.planning.plan import Plan, PlannedRoi, PlannedTask
 from blockflow.planning.planner import BASELINE, DEFAULT_MEMORY, Draft, Stage, needs
 from blockflow.planning.programs import inputs_of, program_of
@@ -194,7 +194,10 @@ class _Assembly:
 
     def _add_merge(self, passed: PlannedTask, stage: Stage, roi: Roi) -> None:
         name = self._unique(passed.name.removesuffix("-pass") + "-merge")
-        self._done[name] = self._single(name, "merge", roi, (stage.results,), (stage.merged,), passed)
+        single = self._single(name, "merge", roi, (stage.results,), (stage.merged,), passed)
+        grid = stage.part.grid(self.draft.choices[stage.part.name].shape)
+        taken = stage.operator.merge_bytes(grid)
+        self._done[name] = replace(single, memory=held_bytes(taken) if taken else 0)
 
     def _gate(self, maker: str, grid: BlockGrid) -> str:
         """A task of one block that waits for all of another one, where blocks read it from elsewhere."""

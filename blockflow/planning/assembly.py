@@ -156,6 +156,7 @@ class _Assembly:
             upstream=tuple(dict.fromkeys(upstream)),
         )
         self._warn(planned, grid)
+        self._warn_of_untold(planned, part)
         approximate = [
             draft.names.get(one, one.name)
             for one in part.operators(frame.roi)
@@ -254,6 +255,17 @@ class _Assembly:
             )
         wide = _planned(_roi(task.total_roi).union(roi))
         self._done[name] = replace(task, total_roi=wide, read_roi=wide, write_roi=wide)
+
+    def _warn_of_untold(self, planned: PlannedTask, part: Part) -> None:
+        """Stored inputs that an operator does not say that it reads: workers do not have them."""
+        read = {step.slot for step in part.walk(part.frame.roi)}
+        for operator in part.operators(part.frame.roi):
+            for leaf in (leaf for slot in operator.inputs.values() for leaf in slot._leaves()):
+                if leaf.source in part.stored and leaf.source not in read:
+                    self.warnings.append(
+                        f"{planned.name}: {leaf.path} is {part.stored[leaf.source].path}, and requiredInputRoi of "
+                        f"{type(operator).__name__} does not name it: a block that asks for it fails"
+                    )
 
     def _whole_blocks(self, part: Part, shape: Coordinate) -> float:
         """As how many whole blocks all of them count, since those at the end are smaller."""

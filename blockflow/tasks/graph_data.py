@@ -14,7 +14,7 @@ import numpy as np
 
 from blockflow.errors import TaskError
 from blockflow.graph import Graph, Operator, Slot
-from blockflow.graph.regions import Window
+from blockflow.graph.window import Window
 from blockflow.storage import open_array
 
 __all__ = ["GraphData", "Node", "SlotRef", "class_reference", "path_of_array", "reference"]

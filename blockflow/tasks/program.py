@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from blockflow.errors import TaskError
 from blockflow.graph import Operator, Slot, StagedOperator, StageGrid
-from blockflow.graph.regions import Bounds, Window, at_hand
+from blockflow.graph.regions import Bounds, at_hand
+from blockflow.graph.window import Window
 from blockflow.storage import Array, BlockResults, open_array, open_results
 from blockflow.tasks.graph_data import GraphData, Node, SlotRef
 from blockflow.tasks.recipe import code_of_class

@@ -123,8 +123,9 @@ class _Assembly:
         before, after, regular = _context(part, BlockGrid(frame.roi, write, write, fit))
         total = frame.roi.grow(before, after)
         grid = BlockGrid(total, write.grow(before, after), write, fit)
+        made = sorted(paths & self.makers.keys())
         upstream = [f"{stage.part.name.removesuffix('-pass')}-merge" for stage in merged]
-        for path in sorted(paths & self.makers.keys()):
+        for path in made:
             maker = self.makers[path]
             upstream.append(maker if regular.get(path, True) else self._gate(maker, grid))
         for name in upstream:
@@ -153,6 +154,7 @@ class _Assembly:
             read_amplification=self._times(part, choice.cost.bytes_read, once.bytes_read, choice.shape),
             recomputation=self._times(part, choice.cost.computed, once.computed, choice.shape),
             num_workers=self._workers(part),
+            in_order=tuple(path for path in made if regular.get(path, True)),
             upstream=tuple(dict.fromkeys(upstream)),
         )
         self._warn(planned, grid)
@@ -303,6 +305,8 @@ class _Assembly:
 def _context(part: Part, grid: BlockGrid) -> tuple[Coordinate, Coordinate, dict[str, bool]]:
     """How far blocks read before and after what they write, in lattice units; and whether, by path, all do alike.
 
+    Where those that are looked at differ, others may reach farther still: by as much as these differ, at most, as
+    workers make sure.
     An array that a flip, a transposition or the like lies before is read from elsewhere: no context tells where.
     """
     zero = Coordinate((0,) * part.frame.roi.dims)
@@ -326,8 +330,10 @@ def _context(part: Part, grid: BlockGrid) -> tuple[Coordinate, Coordinate, dict[
             for values, more in zip(zip(*(pair[side] for pair in found), strict=True), slack, strict=True)
         )
         if regular[path]:
-            before = _largest(before, (low for low, _ in found))
-            after = _largest(after, (high for _, high in found))
+            before, after = (
+                _largest(known, (value + _spread(side) for value in side))
+                for known, side in zip((before, after), zip(*found, strict=True), strict=True)
+            )
     sizes = (part.frame.voxel_size, *voxel_sizes.values())
     common = Coordinate(math.lcm(*along) for along in zip(*sizes, strict=True))
     return _up(before, common), _up(after, common), regular
@@ -347,6 +353,10 @@ def _samples(grid: BlockGrid) -> Iterator[Roi]:
 
 def _largest(least: Coordinate, others: Iterable[Coordinate]) -> Coordinate:
     return Coordinate(max(values) for values in zip(least, *others, strict=True))
+
+
+def _spread(values: Sequence[Coordinate]) -> Coordinate:
+    return Coordinate(max(along) - min(along) for along in zip(*values, strict=True))
 
 
 def _up(value: Coordinate, step: Coordinate) -> Coordinate:

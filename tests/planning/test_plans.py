@@ -5,7 +5,8 @@ import pytest
 import zarr
 from planned_runs import planned_here, run_here
 
-from blockflow.errors import PlanError
+from blockflow.errors import PlanError, TaskError
+from blockflow.graph import InputSlot, Operator, OutputSlot
 from blockflow.operators import (
     OpDownsample,
     OpFlip,
@@ -15,6 +16,7 @@ from blockflow.operators import (
     OpUpsample,
 )
 from blockflow.planning import Plan, Target
+from blockflow.rtype import SubRegion
 from blockflow.storage import ArraySpec, VolumeMetadata, open_array
 
 METADATA = VolumeMetadata((4, 2, 2), (8, 0, 2), ("nm",) * 3, ("z", "y", "x"), ("space",) * 3)
@@ -116,6 +118,59 @@ def test_what_is_read_from_elsewhere_waits_for_all_of_it(tmp_path, cls, paramete
     assert planned.plan["moved"].upstream == ("smooth-all",)
     run_here(planned)
     np.testing.assert_array_equal(zarr.open(str(tmp_path / "moved"))[...], moved.Output[:].wait())
+
+
+class OpUneven(Operator):
+    """Its input, for which it looks one voxel ahead, and farther for the regions of 8 voxels that are named."""
+
+    Input = InputSlot()
+    Output = OutputSlot()
+
+    def __init__(self, ahead, **kwargs):
+        super().__init__(**kwargs)
+        self.ahead = ahead
+
+    def setupOutputs(self):
+        self.Output.meta.assignFrom(self.Input.meta)
+
+    def requiredInputRoi(self, slot, subindex, roi):
+        reach = max(self.ahead.get(at // 8, 1) for at in range(roi.start[0], roi.stop[0]))
+        return {self.Input: SubRegion(self.Input, roi.start, [roi.stop[0] + reach])}
+
+    def execute(self, slot, subindex, roi, result):
+        result[...] = self.Input(roi.start, roi.stop).wait()
+
+    def propagateDirty(self, slot, subindex, roi):
+        self.Output.setDirty()
+
+
+def uneven(folder, ahead):
+    """A plan with 100 blocks of 8 voxels that read what another task writes."""
+    zarr.create_array(str(folder / "line"), data=np.arange(800, dtype=np.float32), chunks=(8,))
+    first = after(open_array(folder / "line"), OpGaussianSmoothing, sigma=1.0)
+    second = OpUneven(ahead, graph=first.graph)
+    second.Input.connect(first.Output)
+    outputs = {
+        first.Output: Target(str(folder / "first"), block_shape=(8,)),
+        second.Output: Target(str(folder / "second"), block_shape=(8,)),
+    }
+    return second, planned_here(outputs, folder / "work")
+
+
+def test_blocks_that_no_one_looked_at_wait_for_what_they_need(tmp_path):
+    """Where the blocks that are looked at differ, the context is so much wider, and holds for others."""
+    second, planned = uneven(tmp_path, {5: 2, 23: 3})
+    assert planned.plan["second"].context == ((0, 3),)
+    assert planned.plan["second"].in_order == planned.plan["second"].inputs
+    run_here(planned)
+    np.testing.assert_array_equal(zarr.open(str(tmp_path / "second"))[...], second.Output[:].wait())
+
+
+def test_a_block_that_needs_more_than_it_waits_for_fails_and_says_so(tmp_path):
+    """What another task may not have written yet is never read: the block fails, with numbers and the cure."""
+    _, planned = uneven(tmp_path, {23: 40})
+    with pytest.raises(TaskError, match=r"first is needed, and the block's read ROI is.*requiredInputRoi"):
+        run_here(planned)
 
 
 def test_what_several_outputs_compute_at_length_is_stored_once(tmp_path):

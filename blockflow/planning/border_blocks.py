@@ -5,7 +5,8 @@ Most operators read less at the border, where their context is cut, so that an i
 """
 
 import itertools
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from funlib.geometry import Coordinate, Roi
@@ -13,7 +14,7 @@ from funlib.geometry import Coordinate, Roi
 from blockflow.graph import Slot
 from blockflow.planning.part import BlockCost, Part, PassPart
 
-__all__ = ["most_memory", "reads_around"]
+__all__ = ["as_inner_blocks", "most_memory", "reads_around"]
 
 #: along an axis, so many blocks at either end are looked at, and so many between
 _AT_ENDS, _BETWEEN = 16, 8
@@ -41,6 +42,22 @@ def most_memory(part: Part, shape: Coordinate, inner: Roi) -> int:
     return max(blocks.cost(position).memory for position in itertools.product(*largest))
 
 
+def as_inner_blocks(part: Part, shape: Coordinate, inner: Roi, of: Callable[[BlockCost], int]) -> float:
+    """As how many inner blocks all blocks count, by a figure of their cost, of a part that reads around the array.
+
+    The figure of a block is taken for that of the inner one times a factor for its place along each axis.
+    """
+    blocks = _Blocks(part, shape, inner)
+    usual = of(blocks.cost(blocks.middle))
+    if not usual:
+        return float(math.prod(map(blocks.count, range(shape.dims))))
+    along = (
+        sum(of(blocks.cost(position)) * weight for position, weight in blocks.along(axis)) / usual
+        for axis in range(shape.dims)
+    )
+    return math.prod(along)
+
+
 class _Blocks:
     """The blocks of a part, by their positions."""
 
@@ -61,18 +78,23 @@ class _Blocks:
             for step in self.part.walk(self.block(position))
         }
 
-    def along(self, axis: int) -> Iterator[Position]:
-        """Blocks along an axis, in the middle of all others: those at its ends, and some between."""
-        count = -(-self.roi.shape[axis] // self.shape[axis])
-        step = max(1, count // _BETWEEN)
-        ends = (*range(min(count, _AT_ENDS)), *range(max(0, count - _AT_ENDS), count))
-        for place in sorted({*ends, *range(0, count, step)}):
-            yield (*self.middle[:axis], place, *self.middle[axis + 1 :])
+    def count(self, axis: int) -> int:
+        """How many blocks there are along an axis."""
+        return int(-(-self.roi.shape[axis] // self.shape[axis]))
+
+    def along(self, axis: int) -> Iterator[tuple[Position, float]]:
+        """Blocks along an axis, in the middle of all others, and for how many each stands: one at its ends."""
+        count = self.count(axis)
+        ends = {*range(min(count, _AT_ENDS)), *range(max(0, count - _AT_ENDS), count)}
+        between = set(range(0, count, max(1, count // _BETWEEN))) - ends
+        for place in sorted(ends | between):
+            weight = 1.0 if place in ends else (count - len(ends)) / len(between)
+            yield (*self.middle[:axis], place, *self.middle[axis + 1 :]), weight
 
     def largest(self, axis: int) -> list[int]:
         """Places along an axis of blocks that no other one reads as much as, of everything."""
         found: list[tuple[Position, Shapes]] = []
-        for position in self.along(axis):
+        for position, _ in self.along(axis):
             shapes = self.shapes(position)
             if not any(_as_much(known, shapes) for _, known in found):
                 found = [one for one in found if not _as_much(shapes, one[1])] + [(position, shapes)]

@@ -153,6 +153,21 @@ def test_the_memory_of_the_plan_is_that_of_the_block_that_takes_most(tmp_path, c
     assert choice.cost.memory > part.cost(inner_block(part.frame.roi, choice.shape)).memory
 
 
+@pytest.mark.parametrize("axes", [(0,), (0, 1)])
+def test_what_is_read_around_the_array_counts(tmp_path, axes):
+    """The bytes that a plan says are read are those that all of its blocks read, those at the border too."""
+    smooth = after(raw(tmp_path, (80, 48), (8, 8)), OpGaussianSmoothing, sigma=1.0, mode="wrap", axes=axes)
+    target = Target(str(tmp_path / "out"), chunks=(8, 8), block_shape=(8, 8))
+    outputs = {smooth.Output: target}
+    (part,) = draft(outputs, tmp_path / "work").parts
+    planned = planned_here(outputs, tmp_path / "work").plan
+    frame = part.frame.roi
+    blocks = (Roi(frame.offset + Coordinate(16, 16) * Coordinate(at), (16, 16)) for at in np.ndindex(10, 6))
+    assert planned["out"].bytes_read == sum(part.cost(block).bytes_read for block in blocks)
+    assert planned["out"].read_amplification == round(planned["out"].bytes_read / (80 * 48), 3) > 3
+    assert any("reads all of" in one or "goes around" in one for one in planned.warnings)
+
+
 def test_a_block_in_a_corner_takes_what_is_projected(tmp_path):
     """What the block in the corner takes, which reads the whole array, is within the projection, and half of it."""
     image = raw(tmp_path, (200, 192, 208), (64, 64, 64), "float32")

@@ -15,7 +15,7 @@ from functools import cache
 from funlib.geometry import Coordinate, Roi
 
 from blockflow.errors import PlanError
-from blockflow.planning.border_blocks import most_memory, reads_around
+from blockflow.planning.border_blocks import Places, most_memory, reads_around
 from blockflow.planning.part import BlockCost, Part
 from blockflow.utility.quantity import format_bytes
 
@@ -78,7 +78,8 @@ def choose_block_shape(
         If no block, or not the one that is wanted, fits; with the nearest that does.
     """
     extent = part.frame.roi.shape
-    around = reads_around(part)
+    around = bool(reads_around(part))
+    places: Places = {}
 
     @cache
     def weigh(shape: Coordinate) -> Choice:
@@ -86,7 +87,7 @@ def choose_block_shape(
         inner = inner_block(part.frame.roi, shape)
         cost = part.cost(inner)
         if around:
-            cost = replace(cost, memory=most_memory(part, shape, inner))
+            cost = replace(cost, memory=max(cost.memory, most_memory(part, shape, inner, places)))
         context = _context(part, inner)
         return Choice(shape, blocks, cost, _seconds(cost, blocks, extent, shape, context, num_workers))
 

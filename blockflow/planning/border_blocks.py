@@ -13,14 +13,18 @@ from funlib.geometry import Coordinate, Roi
 
 from blockflow.graph import Slot
 from blockflow.planning.part import BlockCost, Part, PassPart
+from blockflow.planning.target import volume_of_slot
 
-__all__ = ["as_inner_blocks", "most_memory", "reads_around"]
+__all__ = ["Places", "as_inner_blocks", "most_memory", "reads_around"]
 
 #: along an axis, so many blocks at either end are looked at, and so many between
 _AT_ENDS, _BETWEEN = 16, 8
 
 #: a block by its position along each axis
 Position = tuple[int, ...]
+
+#: by axis and edge of a block: where along the axis the blocks are that read most
+Places = dict[tuple[int, int], list[int]]
 
 #: the shape of what a block reads or computes of each slot
 Shapes = dict[Slot, tuple[int, ...]]
@@ -31,14 +35,18 @@ def reads_around(part: Part) -> list[str]:
     return [one.name for one in part.operators(part.frame.roi) if one.reads_around()]
 
 
-def most_memory(part: Part, shape: Coordinate, inner: Roi) -> int:
+def most_memory(part: Part, shape: Coordinate, inner: Roi, known: Places) -> int:
     """The memory of the block that takes most, of a part that reads around the array.
 
-    What is read along an axis follows from where the block is along that axis. So it is enough to look along each axis
-    by itself, and to combine the blocks of which no other one reads as much of everything.
+    What is read along an axis follows from where the block is along that axis, and from its edge there. So it is enough
+    to look along each axis by itself, once for an edge (`known`), and to combine the blocks of which no other one
+    reads as much of everything.
     """
     blocks = _Blocks(part, shape, inner)
-    largest = (blocks.largest(axis) for axis in range(shape.dims))
+    for axis, edge in enumerate(shape):
+        if (axis, edge) not in known:
+            known[axis, edge] = blocks.largest(axis)
+    largest = (known[axis, edge] for axis, edge in enumerate(shape))
     return max(blocks.cost(position).memory for position in itertools.product(*largest))
 
 
@@ -64,6 +72,7 @@ class _Blocks:
     def __init__(self, part: Part, shape: Coordinate, inner: Roi) -> None:
         self.part = replace(part, write_shape=shape) if isinstance(part, PassPart) else part
         self.roi, self.shape = part.frame.roi, shape
+        self.slots = [step.slot for step in part.walk(self.roi)]
         self.middle: Position = tuple(int(at) for at in (inner.offset - self.roi.offset) / shape)
 
     def block(self, position: Position) -> Roi:
@@ -83,13 +92,28 @@ class _Blocks:
         return int(-(-self.roi.shape[axis] // self.shape[axis]))
 
     def along(self, axis: int) -> Iterator[tuple[Position, float]]:
-        """Blocks along an axis, in the middle of all others, and for how many each stands: one at its ends."""
+        """Blocks along an axis, in the middle of all others, and for how many each stands: one near a border."""
         count = self.count(axis)
-        ends = {*range(min(count, _AT_ENDS)), *range(max(0, count - _AT_ENDS), count)}
+        ends = {*range(min(count, _AT_ENDS)), *range(max(0, count - _AT_ENDS), count), *self.at_borders(axis)}
         between = set(range(0, count, max(1, count // _BETWEEN))) - ends
         for place in sorted(ends | between):
             weight = 1.0 if place in ends else (count - len(ends)) / len(between)
             yield (*self.middle[:axis], place, *self.middle[axis + 1 :]), weight
+
+    def at_borders(self, axis: int) -> set[int]:
+        """Where along an axis the blocks are in which something read or computed ends: in the middle, if padded."""
+        about, count = self.part.frame.metadata, self.count(axis)
+        edge = self.shape[axis] / self.part.frame.voxel_size[axis] * about.voxel_size[axis]
+        found = set()
+        for slot in self.slots:
+            volume = volume_of_slot(slot)
+            if len(volume.offset) == len(about.offset):
+                size = slot.meta.shape[volume.spatial_axes[axis]] * volume.voxel_size[axis]
+                for border in (volume.offset[axis], volume.offset[axis] + size):
+                    place = math.floor((border - about.offset[axis]) / edge)
+                    # rounded, so those beside it; and the same on the other side, should the slot be flipped
+                    found |= {at for near in (-1, 0, 1) for at in (place + near, count - 1 - place + near)}
+        return {place for place in found if 0 <= place < count}
 
     def largest(self, axis: int) -> list[int]:
         """Places along an axis of blocks that no other one reads as much as, of everything."""

@@ -133,6 +133,7 @@ def test_blocks_at_the_border_wait_for_the_other_end(tmp_path):
         (OpMedian, {"size": (2, 1, 2), "mode": "wrap"}, (40, 36, 44)),
         (OpPad, {"before": (90, 3, 0), "after": (7, 30, 2), "mode": "wrap"}, (40, 36, 44)),
         (OpGaussianSmoothing, {"sigma": 5.0, "mode": "wrap"}, (400,)),
+        (OpPad, {"before": 1200, "after": 5, "mode": "wrap"}, (1600,)),
     ],
 )
 @pytest.mark.parametrize("more", [None, OpFlip, OpTranspose])

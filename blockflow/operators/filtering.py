@@ -129,10 +129,11 @@ class Filter(LocalOperator):
         return self.wrapped_bytes(roi) + self.compute_bytes(roi)
 
     def wrapped_bytes(self, roi: SubRegion) -> int:
-        """The size of the image around a region, if it has to be put together."""
-        if not any(self._wrapped(*super()._with_context(roi))):
+        """The size of the image around a region where it is put together, and of the places by which it is."""
+        if not self._wrapped(*super()._with_context(roi)):
             return 0
-        return math.prod(self.read_shape(roi)) * self.Input.dtype.itemsize
+        shape = self.read_shape(roi)
+        return math.prod(shape) * self.Input.dtype.itemsize + 24 * sum(shape)
 
     def compute_bytes(self, roi: SubRegion) -> int:
         """Bytes that `compute` takes for a region, beside the image around it and the result."""

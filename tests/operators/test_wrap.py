@@ -47,6 +47,22 @@ def test_a_wrapping_filter_keeps_its_promises(monkeypatch, name, dtype):
             check_operator(case.operator(), case.reference, **more)
 
 
+@pytest.mark.parametrize("name", FILTERS)
+def test_what_is_put_together_is_in_the_memory_figure(monkeypatch, name):
+    """For a region that matters, going around all axes or only the first, the figure is what is taken at most."""
+    monkeypatch.setattr(cases, "MODES", ["wrap"])
+    case = next(iter(cases_of(name, np.random.default_rng(3), (41, 67, 71), "float32")))
+    for axes in (None, (0,)):
+        operator = case.operator()
+        for given in ("sigma", "sigma_outer", "size", "order"):
+            if axes and given in case.params:
+                operator.inputs[given].setValue(3)
+        if axes:
+            operator.axes.setValue(axes)
+        ratio = check_operator(operator, arrays=case.arrays, regions=1).scratch_ratio
+        assert ratio is None or 0.5 <= ratio <= 1.3
+
+
 @pytest.mark.parametrize(
     ("name", "params", "scipy"),
     [

@@ -11,6 +11,8 @@ from blockflow.operators import (
     OpDownsample,
     OpFlip,
     OpGaussianSmoothing,
+    OpMean,
+    OpPad,
     OpThreshold,
     OpTranspose,
     OpUpsample,
@@ -185,3 +187,22 @@ def test_what_several_outputs_compute_at_length_is_stored_once(tmp_path):
     (note,) = [note for note in plan.notes if "stored though nobody asked for it" in note]
     stored = next(task for task in plan.tasks if task.outputs[0] in note)
     assert all(stored.name in plan[f"mask{level}"].upstream for level in (90, 100))
+
+
+@pytest.mark.parametrize(
+    ("cls", "parameters", "said"),
+    [
+        (OpPad, {"before": 10**24}, r"OpPad\.Output has shape \(10+40.*no array holds more.*Is a width"),
+        (OpUpsample, {"factor": 10**20}, "no array holds more"),
+        (
+            OpMean,
+            {},
+            r"OpMean\.Output has shape \(1,\), with 1 axes of space.*raw.zarr.*3: .*Output\[:\]\.wait",
+        ),
+    ],
+)
+def test_what_cannot_be_stored_is_refused_before_anything_else(tmp_path, cls, parameters, said):
+    """Shapes beyond any array, and statistics: with the slot, the numbers, and what to do."""
+    slot = after(raw(tmp_path), cls, **parameters).Output
+    with pytest.raises(PlanError, match=said):
+        plan_of({slot: tmp_path / "out"}, tmp_path)

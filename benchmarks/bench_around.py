@@ -28,9 +28,9 @@ FILTERS = {
 NOTES = """
 In a corner `wrap` reads the whole volume, here that in memory; with half the edge for blocks all eight are corners, so
 this is the most it costs: each block copies the volume and then what is around it. Percentiles of 32 and 64 bits are
-slower than numpy's, which looks for two values in an array that it holds: a block is sorted, since what it leaves must be
-merged with what others leave. Noise is the worst case: every voxel is a value of its own, and asked lazily the results of
-all blocks are held. The machine did other work meanwhile.
+slower than numpy's, which looks for two values in an array that it holds: a block is sorted, since what it leaves must
+be merged with what others leave. Noise is the worst case: every voxel is a value of its own, and asked lazily the
+results of all blocks are held. The machine did other work meanwhile.
 """
 
 

@@ -74,12 +74,20 @@ def downsampled(array):
     return small.Output, (192, 256, 224)
 
 
+def around(array):
+    """A Gaussian that goes around the array: a corner of 64^3 voxels reads all 299 MB."""
+    smooth = smoothed(array)
+    smooth.mode.setValue("wrap")
+    return smooth.Output, (64, 64, 64)
+
+
 @pytest.mark.parametrize(
     ("graph", "dtype", "shape"),
     [
         (threshold, "uint8", (768, 512, 448)),
         (chain, "float32", (512, 512, 512)),
         (downsampled, "uint8", (768, 512, 448)),
+        (around, "uint8", (650, 640, 720)),
     ],
 )
 def test_the_peak_is_at_most_the_projection_and_at_least_half_of_it(tmp_path, graph, dtype, shape):

@@ -122,7 +122,7 @@ class Row:
     in_blocks: list[float] = field(default_factory=list)
     whole_bytes: int = 0
     block_bytes: int = 0
-    microseconds: float | None = None
+    microseconds: float = 0.0
 
     @property
     def speed(self) -> float:
@@ -143,7 +143,7 @@ class Row:
             f"{self.whole_bytes / 1e6:.1f}",
             f"{self.block_bytes / 1e6:.1f}",
             f"{self.block_bytes / max(1, self.whole_bytes):.2f}",
-            "" if self.microseconds is None else f"{self.microseconds:.0f}",
+            f"{self.microseconds:.0f}",
         ]
         return f"| {' | '.join(cells)} |"
 
@@ -164,7 +164,7 @@ def measured(name: str, data: dict[str, Any], folder: Path, runs: int) -> Row:
         operator = operator_of(name, data)
         return operator, case.output(operator)
 
-    def whole(operator: Any, slot: Slot) -> Any:
+    def whole(_operator: Any, slot: Slot) -> Any:
         return case.whole(*arrays) if case.whole else slot[:].wait()
 
     operator, slot = fresh()
@@ -174,8 +174,7 @@ def measured(name: str, data: dict[str, Any], folder: Path, runs: int) -> Row:
     row = Row(name, blocks, len(StageGrid(space, blocks.measured or blocks.output)))
     row.whole_bytes = peak_bytes(partial(whole, *fresh()))
     row.block_bytes = peak_bytes(partial(blockwise, operator, slot, blocks))
-    if not isinstance(operator, StagedOperator):
-        row.microseconds = beyond_kernel(operator, slot)
+    row.microseconds = beyond_kernel(operator, slot)
     begin = time.perf_counter()
     while len(row.wholes) < runs or (time.perf_counter() - begin < _ENOUGH and len(row.wholes) < _MOST):
         row.wholes.append(_seconds(whole, *fresh()))
@@ -192,7 +191,9 @@ def _seconds(function: Callable[..., Any], *arguments: Any) -> float:
 def explained(rows: list[Row]) -> str:
     """Of each operator below three quarters why it is, by the figures of this run."""
     slow = [row for row in rows if row.speed < SLOW]
-    lines = [f"{len(rows) - len(slow)} of {len(rows)} reach {SLOW}; {len(slow)} do not:" if slow else ""]
+    if not slow:
+        return f"All of them reach {SLOW}."
+    lines = [f"{len(rows) - len(slow)} of {len(rows)} reach {SLOW}. Of the others:", ""]
     for reason, sentence in REASONS.items():
         names = [f"`{row.name}` {row.speed:.2f}" for row in slow if CASES[row.name].reason == reason]
         if names:
@@ -218,16 +219,16 @@ def main() -> None:
         f"A volume of {edge}^3 voxels in memory (uint8; a mask for binary operators, distances and components; "
         f"{edge // 2} x {edge} x {edge} voxels with 4 channels for those of channels; for "
         f"{', '.join(name for name in CASES if CASES[name].small)} half of each edge).\n\n"
-        f"Blockwise: the blocks that the planner chooses for the same operator from zarr to zarr in chunks of 64^3, for "
+        "Blockwise: the blocks that the planner chooses for the same operator from zarr to zarr in chunks of 64^3, for "
         f"{WORKERS} workers and 2 GB each, with their context, {WORKERS} at a time on {WORKERS} threads, each written "
         "into its place. Operators in stages: the blocks of the pass are shown; pass, merge and apply are counted. "
         "Whole: scipy or numpy in one call or the few that it takes, on one thread; with a *, where there is nothing "
         "alike, one request to the operator itself.\n\n"
         f"Speed is whole / blockwise, the median of at least {runs} pairs, one after the other: 1 is as fast, 2 is "
         "twice as fast. Memory is the most that Python and numpy held at one time beyond the input, result "
-        "included (tracemalloc, in a run of its own), and blockwise / whole of it: with 2 blocks at a time in one "
-        "process, so where a result is as large as all else it cannot be small. The last column is what a request "
-        "costs beyond the operator's own code, for one voxel."
+        "included (tracemalloc, in a run of its own; what scipy and cc3d take for themselves is not in it), and blockwise "
+        "/ whole of it. Where the result is all that is held, that is 1: in a run it is written block by block. The "
+        "last column is what a request costs beyond the operator's own code, for one voxel."
     )
     left = "Not compared: " + "; ".join(f"`{name}` ({why})" for name, why in EXCEPTIONS.items()) + "."
     if sys.argv[3:]:

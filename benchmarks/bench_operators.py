@@ -93,7 +93,7 @@ def _all(jobs: Iterator[Callable[[], None]]) -> None:
             pool.add(Request(job))
 
 
-def beyond_kernel(operator: Any, slot: Slot) -> float:
+def beyond_kernel(operator: Any, slot: Slot) -> float | None:
     """Microseconds of a request for one voxel, beyond calling `execute` for it: what a block costs the graph."""
     start, stop = [0] * len(slot.meta.shape), [1] * len(slot.meta.shape)
     result = np.empty(stop, slot.dtype)
@@ -108,7 +108,8 @@ def beyond_kernel(operator: Any, slot: Slot) -> float:
         if executes:
             operator.execute(slot.source, slot.source.subindex, roi, result)
         called.append(time.perf_counter() - begin)
-    return 1e6 * (statistics.median(asked) - statistics.median(called))
+    kernel = statistics.median(called)
+    return None if kernel > 1e-3 else 1e6 * (statistics.median(asked) - kernel)
 
 
 @dataclass
@@ -122,7 +123,7 @@ class Row:
     in_blocks: list[float] = field(default_factory=list)
     whole_bytes: int = 0
     block_bytes: int = 0
-    microseconds: float = 0.0
+    microseconds: float | None = None
 
     @property
     def speed(self) -> float:
@@ -143,7 +144,7 @@ class Row:
             f"{self.whole_bytes / 1e6:.1f}",
             f"{self.block_bytes / 1e6:.1f}",
             f"{self.block_bytes / max(1, self.whole_bytes):.2f}",
-            f"{self.microseconds:.0f}",
+            "" if self.microseconds is None else f"{self.microseconds:.0f}",
         ]
         return f"| {' | '.join(cells)} |"
 
@@ -225,10 +226,11 @@ def main() -> None:
         "Whole: scipy or numpy in one call or the few that it takes, on one thread; with a *, where there is nothing "
         "alike, one request to the operator itself.\n\n"
         f"Speed is whole / blockwise, the median of at least {runs} pairs, one after the other: 1 is as fast, 2 is "
-        "twice as fast. Memory is the most that Python and numpy held at one time beyond the input, result "
-        "included (tracemalloc, in a run of its own; what scipy and cc3d take for themselves is not in it), and blockwise "
-        "/ whole of it. Where the result is all that is held, that is 1: in a run it is written block by block. The "
-        "last column is what a request costs beyond the operator's own code, for one voxel."
+        "twice as fast. Memory is the most that Python and numpy held at one time beyond the input, result included "
+        "(tracemalloc, in a run of its own; what scipy and cc3d take for themselves is not in it), and blockwise / "
+        "whole of it. Where the result is all that is held, that is 1: in a run it is written block by block. The last "
+        "column is what a request costs beyond the operator's own code, for one voxel; where that code takes more "
+        "than a millisecond by itself, it is not shown."
     )
     left = "Not compared: " + "; ".join(f"`{name}` ({why})" for name, why in EXCEPTIONS.items()) + "."
     if sys.argv[3:]:

@@ -21,13 +21,14 @@ F32, F64 = np.float32, np.float64
 REASONS = {
     "memory": (
         "bound by memory, not by computing. One call of numpy streams through arrays of one piece in some "
-        "milliseconds; a block is a part of them whose rows are short (128 voxels of one byte), and numpy begins anew "
-        "at each row. Each block has its request, too, which counts where all of it takes a millisecond"
+        "milliseconds; a block is a part of them whose rows are short (mostly 128 voxels of one byte), and numpy begins "
+        "anew at each row. Each block has its request, too, which counts where all of it takes a millisecond"
     ),
     "convert": (
         "takes as long to read and write as to compute: what is written has several bytes for each that is read, or "
         "each voxel is a branch or a look at a table. Two threads share the one way to memory"
     ),
+    "split": "asks for each block of its input by a request of its own and copies it, which is what it is for",
     "passes": "goes over the volume twice, block by block: once for the statistic, once to apply it",
     "context": "computes the context of each block again, and the kernel is scipy's own, to the bit",
     "uniform": (
@@ -167,8 +168,8 @@ def _two(function: Callable[..., Any], kinds: tuple[str, str], reason: str = "me
     return Case({}, function, {"A": kinds[0], "B": kinds[1]}, reason)
 
 
-def _copied(params: dict[str, Any] | None = None, **more: Any) -> Case:
-    return Case(params or {}, lambda a: a.copy(), reason="memory", **more)
+def _copied(params: dict[str, Any] | None = None, reason: str = "memory", **more: Any) -> Case:
+    return Case(params or {}, lambda a: a.copy(), reason=reason, **more)
 
 
 def _reduced(image: Any) -> Any:
@@ -365,7 +366,7 @@ CASES: dict[str, Case] = {
     # what passes data on
     "ArrayPiper": _copied(),
     "MetadataInjector": _copied({"Metadata": {"note": 1}}),
-    "SplitRequestsBlockwise": _copied({"BlockShape": (64, 64, 64)}),
+    "SplitRequestsBlockwise": _copied({"BlockShape": (64, 64, 64)}, reason="split"),
     "PrecomputedInput": _copied(inputs={"SlowInput": "image"}),
     # of the whole
     "Sum": Case({}, lambda a: a.sum(), reason="memory"),

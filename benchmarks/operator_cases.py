@@ -21,7 +21,7 @@ F32, F64 = np.float32, np.float64
 REASONS = {
     "memory": (
         "bound by memory, not by computing. One call of numpy streams through arrays of one piece in some "
-        "milliseconds; a block is a part of them whose rows are short (mostly 128 voxels of one byte), and numpy begins "
+        "milliseconds; a block is a part of them whose rows are short (mostly 128 voxels), and numpy begins "
         "anew at each row. Each block has its request, too, which counts where all of it takes a millisecond"
     ),
     "convert": (

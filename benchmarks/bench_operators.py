@@ -5,6 +5,7 @@ python benchmarks/bench_operators.py [RUNS] [EDGE] [OPERATOR ...]      writes be
 With operators named, their rows are printed and nothing is written.
 """
 
+import os
 import statistics
 import sys
 import tempfile
@@ -232,6 +233,12 @@ def main() -> None:
         "column is what a request costs beyond the operator's own code, for one voxel; where that code takes more "
         "than a millisecond by itself, it is not shown."
     )
+    load, cores = os.getloadavg()[2], len(os.sched_getaffinity(0))
+    if load > cores:
+        about += (
+            f"\n\nThe machine did other work meanwhile (load {load:.1f} on {cores} cores), which takes more from two "
+            "threads than from one: on a quiet machine speeds are higher."
+        )
     left = "Not compared: " + "; ".join(f"`{name}` ({why})" for name, why in EXCEPTIONS.items()) + "."
     if sys.argv[3:]:
         print(explained(rows))

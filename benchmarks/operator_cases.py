@@ -36,9 +36,9 @@ REASONS = {
         "scipy's running sum, which takes the same time for any window, does not"
     ),
     "components": (
-        "labels each piece twice, in the pass and when the final numbers are given, writes 64-bit numbers, and cc3d "
-        "holds Python's lock, so that two threads are no faster than one. Workers of a run are processes: "
-        "[components.md](components.md)"
+        "labels each piece of 64^3 twice, in the pass and when the final numbers are given, finds and merges what "
+        "touches between pieces, and writes 64-bit numbers; and cc3d holds Python's lock, so that two threads are no "
+        "faster than one. Workers of a run are processes: [components.md](components.md)"
     ),
     "itself": "is compared with itself: the context of each block is computed again, and no more than that is shown",
 }

@@ -277,6 +277,13 @@ class Operator(metaclass=OperatorMetaClass):
         voxels = math.prod(int(b - a) for a, b in zip(roi.start, roi.stop, strict=True))
         return math.ceil(per_voxel * voxels)
 
+    def reads_around(self) -> bool:
+        """Whether some regions need more of its inputs than those in the middle: at the border, their other end.
+
+        The planner then looks at blocks all over the array for the memory that one may take.
+        """
+        return False
+
     def held_apart(self) -> str | None:
         """What it gives that does not follow from its inputs, so that workers, who make it anew, would not have it."""
         return None

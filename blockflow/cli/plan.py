@@ -29,7 +29,8 @@ def command(config: Path, overrides: tuple[str, ...], as_json: bool, graph: Path
     """
     from blockflow.config import build_run, load_config
     from blockflow.errors import ConfigError
-    from blockflow.report.plans import draw_plan, plan_as_text
+    from blockflow.report.plan_drawing import draw_plan
+    from blockflow.report.plans import plan_as_text
     from blockflow.utility.files import write_aside
 
     planned = build_run(load_config(config, overrides)).planned

@@ -128,14 +128,19 @@ class OpArgmax(MappedOperator):
             best = channels[0][part].copy()
             winner = result[part]
             winner[...] = 0
-            for number_of, channel in enumerate(channels[1:], start=1):
-                better = channel[part] > best
+            for number_of, whole in enumerate(channels[1:], start=1):
+                channel = whole[part]
+                better = channel > best
                 if floats:
-                    better |= np.isnan(channel[part]) & ~np.isnan(best)
-                np.copyto(best, channel[part], where=better)
-                np.copyto(winner, number_of, where=better, casting="unsafe")
+                    better |= np.isnan(channel) & ~np.isnan(best)
+                # the greater of two, not a copy where one is greater: that branches at each voxel
+                np.maximum(best, channel, out=best)
+                np.maximum(winner, better * winner.dtype.type(number_of), out=winner)
 
     def scratch_bytes(self, slot: Slot, subindex: tuple[int, ...], roi: SubRegion) -> int:
-        """The best so far, and where it is beaten."""
+        """The best so far, where it is beaten, and by which channel."""
         voxels = slab_voxels([b - a for a, b in zip(roi.start, roi.stop, strict=True)])
-        return voxels * (self.Input.dtype.itemsize + (4 if self.Input.dtype.kind == "f" else 1))
+        beaten = 1 + self.Output.dtype.itemsize
+        if self.Input.dtype.kind == "f":
+            beaten = max(beaten, 4)
+        return voxels * (self.Input.dtype.itemsize + beaten)

@@ -301,6 +301,9 @@ class OpLookup(LocalOperator):
             known = values < len(table)
             if image.dtype.kind == "i":
                 known &= values >= 0
+            if known.all():
+                np.copyto(result[part], table[values], casting="unsafe")
+                continue
             found = table[np.where(known, values, 0)] if len(table) else np.zeros(values.shape, result.dtype)
             np.copyto(result[part], found, casting="unsafe")
             np.copyto(result[part], values if missing is None else missing, where=~known, casting="unsafe")

@@ -12,6 +12,7 @@ import numpy as np
 from blockflow.errors import LabelError, OperatorError
 from blockflow.graph import InputSlot, MetaDict, OutputSlot, Slot, StagedOperator, StageGrid
 from blockflow.labels import Stitch, connected_components, left_by_block, lookup, merge_blocks, rank_of
+from blockflow.operators.bases import slabs
 from blockflow.operators.grid import carried, volume_of
 from blockflow.operators.parameters import Parameter, boolean, or_none, whole
 from blockflow.rtype import SubRegion
@@ -208,7 +209,9 @@ class OpConnectedComponents(StagedOperator):
             labels = self._labels(image[_inside(place, region.start)])
             numbers = lookup(merged["offsets"], merged["table"], number, result.dtype)
             own = labels[_inside(common, [along.start for along in place])]
-            np.take(numbers, own, out=result[_inside(common, start)], mode="clip")
+            target = result[_inside(common, start)]
+            for part in slabs(own.shape):
+                target[part] = numbers[own[part]]
 
     def measure_bytes(self, roi: SubRegion) -> int:
         """The labels of a piece, of a few kinds at one time, and its faces."""

@@ -255,18 +255,43 @@ class OpPad(MappedOperator):
                 )
                 self.Input.get(SubRegion(self.Input, start, stop)).writeInto(result[inner]).wait()
             return
+        inner_part = self._inner_part(roi)
+        if inner_part is not None:
+            self.Input.get(SubRegion(self.Input, start, stop)).writeInto(result[inner_part]).wait()
+            _fill_around(result, inner_part, places)
+            return
         data = self.Input.get(SubRegion(self.Input, start, stop)).wait()
         moved = [one - low for one, low in zip(places, start, strict=True)]
         copy_along_axes(data, moved, result)
 
+    def _inner_part(self, roi: SubRegion) -> tuple[slice, ...] | None:
+        """Which part of a region lies within the input, if all voxels around are copies of ones in it."""
+        part = []
+        for places, low, width, size in zip(
+            self._places(roi), roi.start, self._widths(self.before), self.Input.meta.shape, strict=True
+        ):
+            first, last = max(0, width - low), min(len(places), width - low + size)
+            if first >= last or places.min() < places[first] or places.max() > places[last - 1]:
+                return None
+            part.append(slice(first, last))
+        return tuple(part)
+
     def scratch_bytes(self, slot: Slot, subindex: tuple[int, ...], roi: SubRegion) -> int:
-        """Voxels copied along all axes but the first."""
-        if self.mode.value == "constant":
+        """Nothing, or voxels copied along all axes but the first."""
+        if self.mode.value == "constant" or self._inner_part(roi) is not None:
             return 0
         start, stop = self.read_region(roi)
         shape = [b - a for a, b in zip(start, stop, strict=True)]
         inner = [b - a for a, b in zip(roi.start, roi.stop, strict=True)]
         return copied_bytes(shape, inner, self.Output.dtype.itemsize)
+
+
+def _fill_around(result: Array, inner: tuple[slice, ...], places: list[Array]) -> None:
+    """Fill a region from its `inner` part, axis by axis: what is around is a copy of planes that are filled."""
+    for axis, (part, place) in enumerate(zip(inner, places, strict=True)):
+        planes = np.moveaxis(result[(slice(None),) * (axis + 1) + inner[axis + 1 :]], axis, 0)
+        for at in (*range(part.start), *range(part.stop, len(place))):
+            planes[at] = planes[part.start + place[at] - place[part.start]]
 
 
 def _folded(places: Array, size: int, mode: str) -> Array:

@@ -239,6 +239,8 @@ def lookup(name, random, shape, dtype):
         return np.array(values, np.uint16).reshape(image.shape)
 
     yield {"missing": 77}, {"Input": image, "Table": table}, reference
+    known = (image % 9).astype(image.dtype)
+    yield {"missing": 77}, {"Input": known, "Table": table}, reference
 
 
 @case("Expression")

@@ -270,6 +270,18 @@ class Operator(metaclass=OperatorMetaClass):
         voxels = math.prod(int(b - a) for a, b in zip(roi.start, roi.stop, strict=True))
         return math.ceil(per_voxel * voxels)
 
+    @property
+    def native_memory(self) -> bool:
+        """Whether `execute` takes memory that Python does not know of, as libraries do that are not numpy."""
+        return False
+
+    def held_memory(self) -> Mapping[str, int]:
+        """Bytes that stay in a process once this has computed there, whatever the region, by what they are for.
+
+        What several operators name alike is there once.
+        """
+        return {}
+
     def held_apart(self) -> str | None:
         """What it gives that does not follow from its inputs, so that workers, who make it anew, would not have it."""
         return None

@@ -155,7 +155,7 @@ class Part:
                     live -= held.pop(source, 0)
         written = self.bytes_written(write_roi)
         peak = max(peak, live + self.finishing_bytes(write_roi))
-        peak = math.ceil(_KEPT * peak) + _ALWAYS
+        peak = math.ceil(_KEPT * peak) + self._held(write_roi) + _ALWAYS
         return BlockCost(peak, read, needed, written, computed, work)
 
     def _scratch(self, step: Step) -> int:
@@ -163,6 +163,13 @@ class Part:
         assert slot.operator is not None
         roi = SubRegion(slot, step.start, step.stop)
         return slot.operator.scratch_bytes(slot.top_level_slot, slot.subindex, roi)
+
+    def _held(self, write_roi: Roi) -> int:
+        """What the operators hold in a worker, between blocks too."""
+        held: dict[str, int] = {}
+        for operator in self.operators(write_roi):
+            held |= operator.held_memory()
+        return sum(held.values())
 
     def finishing_bytes(self, write_roi: Roi) -> int:  # noqa: ARG002
         """What is needed when all is computed, to leave the result."""

@@ -88,6 +88,7 @@ def _common(draft: Draft, part: Part, merged: Sequence[Stage]) -> dict[str, Any]
             for stage in merged
         },
         "steps": tuple(sorted(draft.names[operator] for operator in deciding)),
+        "keeps_memory": not any(operator.native_memory for operator in computing),
     }
 
 

@@ -17,6 +17,10 @@ __all__ = ["ENDINGS", "Network", "is_network", "read_network"]
 
 Array = np.ndarray[Any, Any]
 
+#: arrays in a call that are worth it: PyTorch has a convolution for one small array that takes up to eight times as
+#: long as the one for several, ONNX runtime has not; see `benchmarks/models.md`
+_GOOD_FOR_ONNXRUNTIME, _GOOD_FOR_TORCH = 1, 2
+
 #: what a process holds of a library when it has loaded and called a small network, measured on Linux without CUDA
 _HELD_OF_ONNXRUNTIME, _HELD_OF_TORCH = 32 * 2**20, 208 * 2**20
 
@@ -25,11 +29,13 @@ _HELD_OF_ONNXRUNTIME, _HELD_OF_TORCH = 32 * 2**20, 208 * 2**20
 class Network:
     """A network that was read: it is called with arrays `(batch, channels, *space)`, of any dtype.
 
-    `held` says what stays in the process, in bytes; `only` is the one size of batch that it takes, None for any.
+    `held` says what stays in the process, in bytes; `good` is a number of arrays for a call beyond which no time is
+    gained on a CPU, and `only` the one number that it takes, None for any.
     """
 
     call: Callable[[Array], Array]
     held: Mapping[str, int]
+    good: int
     only: int | None = None
 
 
@@ -87,7 +93,7 @@ def _onnx(path: str, device: str) -> Network:
 
     held = {"onnxruntime": _HELD_OF_ONNXRUNTIME, path: Path(path).stat().st_size}
     only = given.shape[0] if given.shape and isinstance(given.shape[0], int) else None
-    return Network(call, held, only)
+    return Network(call, held, _GOOD_FOR_ONNXRUNTIME, only)
 
 
 def _torchscript(path: str, device: str) -> Network:
@@ -120,7 +126,8 @@ def _torchscript(path: str, device: str) -> Network:
         found: Array = made.cpu().numpy()
         return found
 
-    return Network(call, {"torch": _HELD_OF_TORCH, path: Path(path).stat().st_size})
+    held = {"torch": _HELD_OF_TORCH, path: Path(path).stat().st_size}
+    return Network(call, held, _GOOD_FOR_TORCH)
 
 
 def _why_not_torchscript(path: str, error: Exception) -> str:

@@ -23,9 +23,8 @@ __all__ = ["OpPredict"]
 #: the longest axis of what memory is measured on, and how much more the figure promises
 _WEIGHED, _MARGIN = 64, 1.3
 
-#: tiles in one call of a network where nothing is said: no more gain time on a CPU (`benchmarks/models.md`), and all
-#: together have at most so many voxels or, where memory is declared, bytes
-_MOST_AT_ONCE, _VOXELS_AT_ONCE, _BYTES_AT_ONCE = 4, 2**18, 2**29
+#: tiles that go into one call by themselves have at most so many voxels or, where memory is declared, bytes
+_VOXELS_AT_ONCE, _BYTES_AT_ONCE = 2**18, 2**29
 
 
 class OpPredict(ArrayOperator):
@@ -61,7 +60,7 @@ class OpPredict(ArrayOperator):
     batch = Parameter(
         None,
         at_least(1, whole),
-        "tiles in one call of a network; default: up to 4, as memory allows",
+        "tiles in one call of a network; default: what its library is quick with, as memory allows",
         optional=True,
     )
     device = Parameter("cpu", one_of("cpu", "cuda"), "cpu or cuda, for networks")
@@ -208,14 +207,15 @@ class OpPredict(ArrayOperator):
         if self.batch.value is not None or not is_network(self.model.value):
             return self.batch.value or 1
         network = self._model().network
-        if network is not None and network.only is not None:
+        assert network is not None
+        if network.only is not None:
             return network.only
         largest = [
             min(size + 2 * around, most)
             for size, around, most in zip(tile, self._context(), shape, strict=True)
         ]
         voxels = max(1, math.prod(largest))
-        limits = [_MOST_AT_ONCE, _VOXELS_AT_ONCE // voxels]
+        limits = [network.good, _VOXELS_AT_ONCE // voxels]
         if self.memory.value:
             limits.append(int(_BYTES_AT_ONCE / (voxels * self.memory.value)))
         return max(1, min(limits))

@@ -230,20 +230,24 @@ def test_it_is_loaded_once_by_many_threads(tmp_path, monkeypatch):
     ("values", "expected"),
     [
         ({}, 1),
-        ({"tile": 6}, 4),
+        ({"tile": 6}, 2),
         ({"tile": 40, "context": 10}, 1),
-        ({"tile": 46, "context": 1}, 2),
-        ({"tile": 46, "context": 1, "batch": 3}, 3),
-        ({"tile": 20, "context": 0, "memory": 2**29 / 8000 / 3}, 3),
+        ({"tile": 48, "context": 1}, 2),
+        ({"tile": 49, "context": 1}, 1),
+        ({"tile": 49, "context": 1, "batch": 3}, 3),
+        ({"tile": 20, "context": 0, "memory": 2**29 / 8000 / 2}, 2),
         ({"tile": 20, "context": 0, "memory": 1e9}, 1),
     ],
 )
 def test_as_many_tiles_go_into_a_call_as_memory_allows(tmp_path, values, expected):
-    """Four, unless their voxels or bytes would be too many; the same for any region; never for a function."""
+    """Two for PyTorch, unless their voxels or bytes would be too many; one for ONNX runtime, and for a function."""
     image = np.zeros((100, 100, 100), np.uint8)
     path = write_network(tmp_path / "net.pt", weights_of(1, 1))
     op = slots(OpPredict(), model=path, **values, Input=image)
     assert op._at_once() == expected
+    other = write_network(tmp_path / "net.onnx", weights_of(1, 1))
+    op = slots(OpPredict(), model=other, **values, Input=image)
+    assert op._at_once() == values.get("batch", 1)
     (tmp_path / "same.py").write_text("def same(image): return image\n")
     function = slots(OpPredict(), model=f"{tmp_path / 'same.py'}:same", **values, Input=image)
     assert function._at_once() == values.get("batch", 1)

@@ -93,7 +93,7 @@ def torchscript(array):
 
 
 def tiles_of_torchscript(array):
-    """Four tiles in a call."""
+    """Two tiles in a call."""
     return network(array, ".pt", tile=32)
 
 

@@ -24,7 +24,7 @@ from blockflow.config.references import (
 )
 from blockflow.config.segmentations import function_file_of, segmentation_references, tasks_of_segmentation
 from blockflow.errors import BlockflowError, ConfigError, PlanError
-from blockflow.graph.regions import UndeclaredRegionError
+from blockflow.graph.window import UndeclaredRegionError
 from blockflow.planning import Planned, Target, assemble, describe_output, draft, plan_before
 from blockflow.storage import Array, ArraySpec, ResultsSpec, open_array, open_stored, planned_arrays
 from blockflow.tasks import BlockwiseTask, described_outputs, find_worker_file

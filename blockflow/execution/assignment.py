@@ -4,13 +4,15 @@ import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from blockflow.compute import WorkersOf
 from blockflow.execution.failures import FailureLog
 from blockflow.execution.run_directory import RunDirectory, TaskDirectory
-from blockflow.tasks import Check, load_worker_file
 from blockflow.utility.files import read_json, write_json
+
+if TYPE_CHECKING:
+    from blockflow.tasks import Check
 
 __all__ = ["Assignment", "Calls", "workers_of"]
 
@@ -22,8 +24,8 @@ class Calls:
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
     process_function: Any
-    before_check: Check | None
-    after_check: Check | None
+    before_check: "Check | None"
+    after_check: "Check | None"
     init_callback_fn: Any
 
 
@@ -34,7 +36,9 @@ class Assignment:
     `blocks` is the number of all blocks, `to_do` of those that were not done when the session began; `memory` is what
     a worker is projected to hold, in bytes, where that is known; `slots` are the lock files of the slots that the
     task's workers share with other tasks', one per worker; `import_path` is where the driver finds modules, so that
-    the workers find the same.
+    the workers find the same; `initialises` says whether there is an `init_callback_fn` to be called.
+
+    This module and what it imports stay light: the supervisor waits for them, and the workers for the supervisor.
     """
 
     run: str
@@ -58,6 +62,7 @@ class Assignment:
     upstream: list[str]
     recipe: str
     import_path: list[str]
+    initialises: bool
 
     def save(self, path: Path) -> None:
         write_json(path, asdict(self))
@@ -69,6 +74,8 @@ class Assignment:
     def load_calls(self) -> Calls:
         """What the workers call. Raises what loading the worker file or a function of the task raises."""
         import cloudpickle
+
+        from blockflow.tasks import load_worker_file
 
         sys.path += [entry for entry in self.import_path if entry not in sys.path]
         if self.worker_file is not None:

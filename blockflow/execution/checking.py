@@ -11,7 +11,8 @@ from funlib.geometry import Roi
 
 from blockflow.errors import PlanError
 from blockflow.graph import Operator, Slot, StagedOperator
-from blockflow.graph.regions import Bounds, UndeclaredRegionError, at_hand
+from blockflow.graph.regions import Bounds, at_hand
+from blockflow.graph.window import UndeclaredRegionError
 from blockflow.planning import Draft
 from blockflow.planning.part import ApplyPart
 from blockflow.tasks import BlockGrid

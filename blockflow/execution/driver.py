@@ -311,6 +311,7 @@ def _assign(
             upstream=[before.name for before in task.task.upstream],
             recipe=task.recipe.hash,
             import_path=[entry or str(Path.cwd()) for entry in sys.path if entry not in folders_of_files],
+            initialises=task.init_callback_fn is not None,
         ).save(directory.description)
 
 

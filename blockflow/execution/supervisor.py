@@ -20,7 +20,6 @@ from blockflow.execution.assignment import Assignment
 from blockflow.execution.events import EventLog, last_event
 from blockflow.execution.exits import classify_exit
 from blockflow.execution.failures import NOT_THE_BLOCKS_FAULT
-from blockflow.tasks import BlockGrid
 from blockflow.utility.files import write_aside, write_json
 from blockflow.utility.quantity import format_bytes
 
@@ -65,7 +64,6 @@ class _Crew:
         self.assignment = assignment
         self.finished = False
         self._context = context
-        self._grid = BlockGrid.from_json(assignment.grid)
         self._failures = assignment.failure_log
         self._events = EventLog(assignment.run_directory.events(f"{assignment.name}-supervisor"))
         self._description = assignment.directory.description
@@ -252,8 +250,11 @@ class _Crew:
         if more_memory is not None and worker.handle.memory is not None:
             self._failures.needs_more_memory(block, worker.handle.memory)
             message = f"{message}; {more_memory}"
-        position = self._grid.position_of(block)
-        rois = self._grid.read_roi_of(position), self._grid.write_roi_of(position)
+        from blockflow.tasks import BlockGrid
+
+        grid = BlockGrid.from_json(self.assignment.grid)
+        position = grid.position_of(block)
+        rois = grid.read_roi_of(position), grid.write_roi_of(position)
         self._record(worker, block, rois, cause, message)
 
     def _record_failed_start(self, worker: _Worker, cause: str, message: str) -> None:
@@ -351,12 +352,10 @@ def _give_up(assignment: Assignment, why: str) -> SystemExit:
 def _call_init(assignment: Assignment, address: Any) -> None:
     """Call the task's `init_callback_fn` once in a session, however often the supervisor is started."""
     called = assignment.directory.path / "initialised"
-    if called.exists() and called.read_bytes() == assignment.session.encode():
+    if not assignment.initialises or (called.exists() and called.read_bytes() == assignment.session.encode()):
         return
     try:
-        calls = assignment.load_calls()
-        if calls.init_callback_fn is not None:
-            calls.init_callback_fn(address.to_env())
+        assignment.load_calls().init_callback_fn(address.to_env())
     except Exception as error:
         raise _give_up(assignment, f"its start failed:\n{traceback.format_exc()}") from error
     write_aside(called, assignment.session.encode())

@@ -8,6 +8,7 @@ from blockflow.errors import BlockflowError
 from blockflow.graph.metadict import MetaDict
 from blockflow.graph.requests import RoiRequest
 from blockflow.graph.signals import SlotSignals
+from blockflow.graph.window import StandIn
 from blockflow.roi import RoiError, sliceToRoi
 from blockflow.rtype import Roi, SubRegion
 from blockflow.stype import Opaque, SlotType
@@ -175,6 +176,9 @@ class SlotData(SlotSignals):
         if self.level:
             raise ValueError(f"{self.path} is a list of slots; ask one of them for its value")
         source = self.source
+        if isinstance(source._value, StandIn):
+            data = source._value.whole()
+            return data[0] if source._value.is_computed and data.shape == (1,) else data
         if source._value is not None:
             return source._value
         if not self.meta.get("_ready"):

@@ -32,6 +32,7 @@ __all__ = [
     "note_success",
     "settled",
     "wait_until_settled",
+    "within_graph",
 ]
 
 
@@ -184,6 +185,12 @@ def is_failed(operator: "Operator") -> bool:
 def settled() -> bool:
     """Whether nobody but the caller edits."""
     return _lock.owner is None or _lock.owner is here()
+
+
+def within_graph() -> bool:
+    """Whether the graph made the call: an edit, the making of an operator, or a request."""
+    strand = here()
+    return strand.request is not None or _lock.owner is strand
 
 
 def wait_until_settled() -> None:

@@ -8,6 +8,7 @@ from functools import partial, wraps
 from types import MappingProxyType
 from typing import Any, ClassVar, TypeVar
 
+from blockflow.graph.afterwards import note_attribute, note_part
 from blockflow.graph.data import dtype_name
 from blockflow.graph.edits import editing, is_failed, note_failure, note_success
 from blockflow.graph.exclusion import Exclusion
@@ -91,6 +92,7 @@ class OperatorMetaClass(type):
             operator.made_with = (args, kwargs)
             operator.__init__(*args, **kwargs)
             operator._complete()
+        note_part(operator)
         return operator
 
 
@@ -138,6 +140,9 @@ class Operator(metaclass=OperatorMetaClass):
     #: the arguments that it was made with
     made_with: tuple[tuple[Any, ...], dict[str, Any]]
 
+    #: what of it or of its parts was changed since, by others than the graph, in the order of the changes
+    changed_since: dict[str, None]
+
     _execute_takes_subindex: ClassVar[bool]
     _dirty_takes_subindex: ClassVar[bool]
     _excludes: ClassVar[bool]
@@ -166,6 +171,7 @@ class Operator(metaclass=OperatorMetaClass):
         self.graph = Graph()
         self.graph.add(self)
         self._children: list[Operator] = []
+        self.changed_since = {}
         self._exclusion = Exclusion() if self._excludes else None
         self.inputs = Slots(self.name, "input")
         self.outputs = Slots(self.name, "output")
@@ -187,6 +193,7 @@ class Operator(metaclass=OperatorMetaClass):
                 f"{self.name}.{name} is a slot and cannot be replaced by {value!r}; "
                 f"use {name}.setValue or {name}.connect"
             )
+        note_attribute(self, name)
         object.__setattr__(self, name, value)
 
     @property

@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 
 from blockflow.graph.operator import Operator
-from blockflow.graph.regions import Bounds, UndeclaredRegionError
+from blockflow.graph.regions import Bounds
 from blockflow.graph.requests import RoiRequest
 from blockflow.graph.slot import Slot
+from blockflow.graph.window import StandIn, UndeclaredRegionError
 from blockflow.rtype import SubRegion
 
 __all__ = ["AffineRegion", "AxisMap", "probe", "probe_undeclared"]
@@ -70,12 +71,13 @@ class AffineRegion:
         return SubRegion(None, [low for low, _ in bounds], [max(low, high) for low, high in bounds])
 
 
-class _Recorder:
+class _Recorder(StandIn):
     """Stands for the data of an input, and notes what is asked of it."""
 
     def __init__(self, slot: Slot) -> None:
         self.shape = tuple(slot.meta.shape)
         self.dtype = np.dtype(slot.meta.dtype)
+        self.is_computed = slot.source._value is None
         self.asked: Bounds | None = None
 
     def __getitem__(self, key: tuple[slice, ...]) -> np.ndarray[Any, Any]:

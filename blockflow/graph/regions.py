@@ -4,30 +4,19 @@ from collections import Counter
 from collections.abc import Container, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
-from blockflow.errors import BlockflowError
 from blockflow.graph.requests import RoiRequest
 from blockflow.graph.slot import Slot
+from blockflow.graph.window import UndeclaredRegionError, Window, region_text
 from blockflow.rtype import SubRegion
 
-__all__ = ["Bounds", "Step", "UndeclaredRegionError", "Window", "at_hand", "required_regions", "walk_back"]
+__all__ = ["Bounds", "Step", "at_hand", "required_regions", "walk_back"]
 
 #: start and stop of a region, in voxels of a slot
 Bounds = tuple[tuple[int, ...], tuple[int, ...]]
-
-
-class UndeclaredRegionError(BlockflowError):
-    """An operator does not tell which region of its inputs it needs, or asked for another one than it told.
-
-    `about` is its name, or that of the operator that it is a part of.
-    """
-
-    def __init__(self, message: str, about: str = "") -> None:
-        super().__init__(message)
-        self.about = about
 
 
 @dataclass(frozen=True)
@@ -110,70 +99,6 @@ def walk_back(wanted: Mapping[Slot, Bounds], ends: Container[Slot] = (), *, clip
     return steps[::-1]
 
 
-class Loadable(Protocol):
-    """An array that can be read by slices of voxels."""
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """In voxels."""
-
-    @property
-    def dtype(self) -> Any:
-        """Of the voxels."""
-
-    def __getitem__(self, key: Any) -> Any:
-        """A region."""
-
-
-class Window:
-    """An array of which one region is at hand, to be read only; for all else, it is not there.
-
-    It stands for an array in a graph that computes one block at a time, so that each operator finds exactly what
-    the walk back has found that it needs.
-    """
-
-    def __init__(self, name: str, array: Loadable) -> None:
-        self.name = name
-        self.array = array
-        self.shape = tuple(array.shape)
-        self.dtype = array.dtype
-        self.slot_meta: Mapping[str, Any] = getattr(array, "slot_meta", {})
-        self.data: np.ndarray[Any, Any] | None = None
-        self._start: tuple[int, ...] = ()
-
-    def hold(self, start: tuple[int, ...], data: np.ndarray[Any, Any]) -> None:
-        """Have `data` at hand, from `start` on."""
-        self._start = start
-        self.data = data.view()
-        self.data.flags.writeable = False
-
-    def load(self, start: tuple[int, ...], stop: tuple[int, ...]) -> None:
-        """Read a region of the array, and have it at hand."""
-        self.hold(start, np.asarray(self.array[tuple(map(slice, start, stop))]))
-
-    def drop(self) -> None:
-        """Let go of the region."""
-        self.data = None
-
-    def __getitem__(self, key: tuple[slice, ...]) -> np.ndarray[Any, Any]:
-        inside = self.data is not None and all(
-            begin <= one.start and one.stop <= begin + size
-            for one, begin, size in zip(key, self._start, self.data.shape, strict=True)
-        )
-        if not inside:
-            held = "nothing" if self.data is None else _text(self._start, self.data.shape)
-            raise UndeclaredRegionError(
-                f"{self.name} is asked for {[f'{one.start}:{one.stop}' for one in key]}, which is outside of the "
-                f"block's read ROI: {held} of it is at hand"
-            )
-        return self.data[  # type: ignore[index]
-            tuple(
-                slice(one.start - begin, one.stop - begin)
-                for one, begin in zip(key, self._start, strict=True)
-            )
-        ]
-
-
 @contextmanager
 def at_hand(wanted: Mapping[Slot, Bounds]) -> Iterator[dict[Slot, np.ndarray[Any, Any]]]:
     """Compute regions of slots, and have them at hand: what they come to, by slot.
@@ -190,7 +115,7 @@ def at_hand(wanted: Mapping[Slot, Bounds]) -> Iterator[dict[Slot, np.ndarray[Any
         for step in steps:
             slot, value = step.slot, step.slot._value
             if value is None:
-                computed[slot] = window = Window(slot.path, slot)
+                computed[slot] = window = Window(slot.path, slot, is_computed=True)
                 window.hold(step.start, _computed(step))
                 slot._value = window
             elif isinstance(value, Window):
@@ -217,7 +142,7 @@ def _computed(step: Step) -> np.ndarray[Any, Any]:
     except UndeclaredRegionError as error:
         operator = type(step.slot.operator).__name__
         raise UndeclaredRegionError(
-            f"{step.slot.path} ({operator}), asked for {_text(step.start, shape)}, reads more of its inputs "
+            f"{step.slot.path} ({operator}), asked for {region_text(step.start, shape)}, reads more of its inputs "
             f"than its requiredInputRoi says: {error}. Make requiredInputRoi, or the context, as large as what "
             f"{operator} asks for"
         ) from error
@@ -282,7 +207,3 @@ def _hull(known: Bounds | None, bounds: Bounds) -> Bounds:
     if known is None:
         return tuple(map(int, bounds[0])), tuple(map(int, bounds[1]))
     return tuple(map(min, known[0], bounds[0])), tuple(map(max, known[1], bounds[1]))
-
-
-def _text(start: tuple[int, ...], shape: tuple[int, ...]) -> str:
-    return str([f"{begin}:{begin + size}" for begin, size in zip(start, shape, strict=True)])

@@ -5,6 +5,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+from blockflow.graph.afterwards import note_slot
 from blockflow.graph.changes import SlotChanges
 from blockflow.graph.connecting import check_connection
 from blockflow.graph.data import SlotNotReadyError, dtype_name
@@ -151,6 +152,7 @@ class Slot(SlotChanges):
         if upstream is None:
             self.disconnect()
             return
+        note_slot(self)
         with editing():
             if self.upstream_slot is upstream:
                 return
@@ -180,6 +182,7 @@ class Slot(SlotChanges):
 
     def disconnect(self) -> None:
         """End the connection, drop the value and the metadata. A default value does not come back."""
+        note_slot(self)
         with editing():
             had = self.upstream_slot is not None or self._value is not None
             for slot in self._subslots:
@@ -229,6 +232,7 @@ class Slot(SlotChanges):
             raise ValueError(f"{self.path}: {value!r} is a slot, not a value; use connect")  # noqa: TRY004
         if not self.stype.isCompatible(value):
             raise ValueError(f"{self.path}: a masked array needs a slot with allow_mask=True")
+        note_slot(self)
         with editing():
             if self.upstream_slot is not None:
                 if self.operator is None or not self.operator.backpropagate_values:
@@ -335,16 +339,19 @@ class Slot(SlotChanges):
 
     def resize(self, size: int) -> None:
         """Give a list of slots this size; what is connected follows: downstream always, upstream when it grows."""
+        note_slot(self)
         with editing():
             resize(self, size)
 
     def insertSlot(self, position: int, finalsize: int | None = None) -> "Slot":
         """Insert a slot into a list, here and in all lists that are connected; returns it."""
+        note_slot(self)
         with editing():
             return insert_slot(self, position, len(self) + 1 if finalsize is None else finalsize)
 
     def removeSlot(self, position: "int | Slot", finalsize: int | None = None) -> None:
         """Take a slot out of a list, here and in all lists that are connected."""
+        note_slot(self)
         with editing():
             place = self.index(position) if isinstance(position, Slot) else position
             remove_slot(self, place, len(self) - 1 if finalsize is None else finalsize)

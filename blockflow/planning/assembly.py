@@ -123,8 +123,9 @@ class _Assembly:
         before, after, regular = _context(part, BlockGrid(frame.roi, write, write, fit))
         total = frame.roi.grow(before, after)
         grid = BlockGrid(total, write.grow(before, after), write, fit)
+        made = sorted(paths & self.makers.keys())
         upstream = [f"{stage.part.name.removesuffix('-pass')}-merge" for stage in merged]
-        for path in sorted(paths & self.makers.keys()):
+        for path in made:
             maker = self.makers[path]
             upstream.append(maker if regular.get(path, True) else self._gate(maker, grid))
         for name in upstream:
@@ -153,9 +154,11 @@ class _Assembly:
             read_amplification=self._times(part, choice.cost.bytes_read, once.bytes_read, choice.shape),
             recomputation=self._times(part, choice.cost.computed, once.computed, choice.shape),
             num_workers=self._workers(part),
+            in_order=tuple(path for path in made if regular.get(path, True)),
             upstream=tuple(dict.fromkeys(upstream)),
         )
         self._warn(planned, grid)
+        self._warn_of_untold(planned, part)
         approximate = [
             draft.names.get(one, one.name)
             for one in part.operators(frame.roi)
@@ -255,6 +258,17 @@ class _Assembly:
         wide = _planned(_roi(task.total_roi).union(roi))
         self._done[name] = replace(task, total_roi=wide, read_roi=wide, write_roi=wide)
 
+    def _warn_of_untold(self, planned: PlannedTask, part: Part) -> None:
+        """Stored inputs that an operator does not say that it reads: workers do not have them."""
+        read = {step.slot for step in part.walk(part.frame.roi)}
+        for operator in part.operators(part.frame.roi):
+            for leaf in (leaf for slot in operator.inputs.values() for leaf in slot._leaves()):
+                if leaf.source in part.stored and leaf.source not in read:
+                    self.warnings.append(
+                        f"{planned.name}: {leaf.path} is {part.stored[leaf.source].path}, and requiredInputRoi of "
+                        f"{type(operator).__name__} does not name it: a block that asks for it fails"
+                    )
+
     def _whole_blocks(self, part: Part, shape: Coordinate) -> float:
         """As how many whole blocks all of them count, since those at the end are smaller."""
         sizes = zip(part.frame.roi.shape, shape, strict=True)
@@ -291,6 +305,8 @@ class _Assembly:
 def _context(part: Part, grid: BlockGrid) -> tuple[Coordinate, Coordinate, dict[str, bool]]:
     """How far blocks read before and after what they write, in lattice units; and whether, by path, all do alike.
 
+    Where those that are looked at differ, others may reach farther still: by as much as these differ, at most, as
+    workers make sure.
     An array that a flip, a transposition or the like lies before is read from elsewhere: no context tells where.
     """
     zero = Coordinate((0,) * part.frame.roi.dims)
@@ -314,8 +330,10 @@ def _context(part: Part, grid: BlockGrid) -> tuple[Coordinate, Coordinate, dict[
             for values, more in zip(zip(*(pair[side] for pair in found), strict=True), slack, strict=True)
         )
         if regular[path]:
-            before = _largest(before, (low for low, _ in found))
-            after = _largest(after, (high for _, high in found))
+            before, after = (
+                _largest(known, (value + _spread(side) for value in side))
+                for known, side in zip((before, after), zip(*found, strict=True), strict=True)
+            )
     sizes = (part.frame.voxel_size, *voxel_sizes.values())
     common = Coordinate(math.lcm(*along) for along in zip(*sizes, strict=True))
     return _up(before, common), _up(after, common), regular
@@ -335,6 +353,10 @@ def _samples(grid: BlockGrid) -> Iterator[Roi]:
 
 def _largest(least: Coordinate, others: Iterable[Coordinate]) -> Coordinate:
     return Coordinate(max(values) for values in zip(least, *others, strict=True))
+
+
+def _spread(values: Sequence[Coordinate]) -> Coordinate:
+    return Coordinate(max(along) - min(along) for along in zip(*values, strict=True))
 
 
 def _up(value: Coordinate, step: Coordinate) -> Coordinate:

@@ -16,7 +16,7 @@ from blockflow.planning.target import Target
 from blockflow.rtype import SubRegion
 from blockflow.storage import Array, ArraySpec
 
-__all__ = ["ApplyPart", "BlockCost", "Output", "Part", "PassPart", "roi_of"]
+__all__ = ["ApplyPart", "BlockCost", "Output", "Part", "PassPart"]
 
 #: units of work for a voxel that nothing beside it matters to
 _LEAST_WORK = 3
@@ -61,13 +61,6 @@ class BlockCost:
     work: float
 
 
-def roi_of(array: Array, bounds: Bounds) -> Roi:
-    """The lattice ROI of a region in voxels of an array."""
-    axes = array.metadata.spatial_axes
-    start, stop = (Coordinate(edge[axis] for axis in axes) * array.voxel_size for edge in bounds)
-    return Roi(array.offset + start, stop - start)
-
-
 @dataclass(frozen=True, eq=False)
 class Part:
     """What a task computes. `stored` maps the slots that it reads to their arrays."""
@@ -107,7 +100,7 @@ class Part:
         for step in self.walk(write_roi, clip=False):
             array = self.stored.get(step.slot)
             if array is not None:
-                roi = roi_of(array, (step.start, step.stop))
+                roi = array.roi_of(step.start, step.stop)
                 rois[array.path] = roi.union(rois[array.path]) if array.path in rois else roi
         return rois
 

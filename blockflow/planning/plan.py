@@ -33,6 +33,8 @@ class PlannedTask:
         What it computes, upstream first.
     inputs, outputs : tuple of str
         Paths of what it reads and writes.
+    in_order : tuple of str
+        Of the inputs those that another task writes, of which a block waits for what lies in its read ROI.
     context : tuple of pairs
         Voxels that a block reads before and after what it writes, along each axis of space.
     blocks : int
@@ -65,6 +67,7 @@ class PlannedTask:
     read_amplification: float
     recomputation: float
     num_workers: int
+    in_order: tuple[str, ...] = ()
     upstream: tuple[str, ...] = ()
 
 

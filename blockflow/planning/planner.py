@@ -20,7 +20,7 @@ from blockflow.graph.regions import walk_back
 from blockflow.planning.block_shape import Choice, choose_block_shape, inner_block
 from blockflow.planning.part import ApplyPart, Output, Part, PassPart
 from blockflow.planning.plan import Plan
-from blockflow.planning.target import Target, spec_of, volume_of_slot
+from blockflow.planning.target import Target, spec_of, storable_shape, volume_of_slot
 from blockflow.storage import Array, ArraySpec, Lattice, open_array, use_lattice
 from blockflow.tasks.graph_data import GraphData, path_of_array
 from blockflow.utility.quantity import format_bytes
@@ -110,7 +110,9 @@ def draft(
             "memory",
         )
     targets = {slot: Target.of(target) for slot, target in outputs.items()}
-    probe_undeclared(slot for slot in targets if slot.ready())
+    for slot, target in targets.items():
+        storable_shape(slot, target)
+    probe_undeclared(targets)
     cut = partial(
         _cut,
         work_dir=work_dir,
@@ -144,6 +146,7 @@ def _cut(
     specs = _specs({**targets, **kept}, read)
     staged = _staged(targets)
     layouts = {operator: _layout(operator, read, names) for operator in staged}
+    _refuse_other_axes(specs, {**targets, **kept}, read)
     described = [*specs.values(), *layouts.values()]
     lattice = Lattice.of(
         [
@@ -273,6 +276,23 @@ def _specs(targets: Mapping[Slot, Target], read: Mapping[Slot, Array]) -> dict[S
         taken[path] = slot
         specs[slot] = _spec(slot, target, read)
     return specs
+
+
+def _refuse_other_axes(
+    specs: Mapping[Slot, ArraySpec], targets: Mapping[Slot, Target], read: Mapping[Slot, Array]
+) -> None:
+    """PlanError for an output that has other axes of space than what is read."""
+    for array in read.values():
+        known = len(array.metadata.spatial_axes)
+        for slot, spec in specs.items():
+            axes = len(spec.metadata.spatial_axes)
+            if axes != known:
+                raise PlanError(
+                    f"{slot.path} has shape {spec.shape}, with {axes} axes of space, and {array.path}, which it is "
+                    f"computed from, {known}: all arrays of a run have the same number. A statistic is an input of "
+                    f"other operators in a run; for the numbers themselves ask for them: {slot.path}[:].wait()",
+                    targets[slot].task_name,
+                )
 
 
 def describe_output(slot: Slot, target: Target) -> ArraySpec:

@@ -20,7 +20,7 @@ def program_of(draft: Draft, planned: PlannedTask) -> tuple[Any, dict[str, Any]]
         return GateProgram(), {}
     if planned.kind == "merge":
         stage = next(stage for stage in draft.stages.values() if stage.merged in planned.outputs)
-        common = _common(draft, stage.part, ())
+        common = _common(draft, planned, stage.part, ())
         grid = stage.part.grid(draft.choices[stage.part.name].shape)
         program: Program = MergeProgram(
             **common,
@@ -32,7 +32,7 @@ def program_of(draft: Draft, planned: PlannedTask) -> tuple[Any, dict[str, Any]]
         return program, {"merged": ResultsSpec(stage.merged)}
     part = _part_of(draft, planned)
     _, merged = needs(part, draft.stages)
-    common = _common(draft, part, merged)
+    common = _common(draft, planned, part, merged)
     if isinstance(part, ApplyPart):
         path = part.frame.path
         outputs = {path: reference(part.output.slot, draft.names)}
@@ -65,7 +65,7 @@ def _part_of(draft: Draft, planned: PlannedTask) -> Part:
     )
 
 
-def _common(draft: Draft, part: Part, merged: Sequence[Stage]) -> dict[str, Any]:
+def _common(draft: Draft, planned: PlannedTask, part: Part, merged: Sequence[Stage]) -> dict[str, Any]:
     """What all programs have: the graph, and what other tasks leave for this one."""
     paths, _ = needs(part, draft.stages)
     made = paths & {output.array.path for output in draft.outputs}
@@ -87,6 +87,7 @@ def _common(draft: Draft, part: Part, merged: Sequence[Stage]) -> dict[str, Any]
             )
             for stage in merged
         },
+        "in_order": planned.in_order,
         "steps": tuple(sorted(draft.names[operator] for operator in deciding)),
         "keeps_memory": not any(operator.native_memory for operator in computing),
     }

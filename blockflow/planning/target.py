@@ -15,10 +15,13 @@ from blockflow.operators.grid import volume_of
 from blockflow.storage import ArraySpec
 from blockflow.storage.metadata import VolumeMetadata
 
-__all__ = ["Target", "spec_of", "volume_of_slot"]
+__all__ = ["Target", "spec_of", "storable_shape", "volume_of_slot"]
 
 #: voxels of a chunk, where neither the target nor an input says how large one is
 _CHUNK_VOXELS = 2**18
+
+#: voxels of an array at most: more than a few petavoxels are a mistake
+_MOST_VOXELS = 2**52
 
 
 @dataclass(frozen=True)
@@ -92,14 +95,7 @@ def spec_of(slot: Slot, target: Target, chunks_of_input: Sequence[int] | None) -
     PlanError
         If the slot is not ready, or has no data that can be stored.
     """
-    about = target.task_name
-    if slot.level:
-        raise PlanError(f"{slot.path} is a list of slots; store one of them: {slot.name}[0]", about)
-    if not slot.ready():
-        raise PlanError(f"{slot.path} is not ready, so it cannot be stored: {_why_not_ready(slot)}", about)
-    shape = tuple(int(size) for size in slot.meta.shape)
-    if not all(shape):
-        raise PlanError(f"{slot.path} has shape {shape}: there is nothing to be stored", about)
+    shape = storable_shape(slot, target)
     try:
         return ArraySpec(
             path=target.path,
@@ -113,7 +109,26 @@ def spec_of(slot: Slot, target: Target, chunks_of_input: Sequence[int] | None) -
             zarr_format=target.zarr_format,
         )
     except StorageError as error:
-        raise PlanError(f"{slot.path} cannot be stored: {error}", about) from error
+        raise PlanError(f"{slot.path} cannot be stored: {error}", target.task_name) from error
+
+
+def storable_shape(slot: Slot, target: Target) -> tuple[int, ...]:
+    """The shape of a slot that can be stored; PlanError for one that cannot."""
+    about = target.task_name
+    if slot.level:
+        raise PlanError(f"{slot.path} is a list of slots; store one of them: {slot.name}[0]", about)
+    if not slot.ready():
+        raise PlanError(f"{slot.path} is not ready, so it cannot be stored: {_why_not_ready(slot)}", about)
+    shape = tuple(int(size) for size in slot.meta.shape)
+    if not all(shape):
+        raise PlanError(f"{slot.path} has shape {shape}: there is nothing to be stored", about)
+    if math.prod(shape) > _MOST_VOXELS:
+        raise PlanError(
+            f"{slot.path} has shape {shape}, {math.prod(shape):.1e} voxels: no array holds more than "
+            f"{_MOST_VOXELS:.1e}. Is a width, a factor or a shape upstream of it right?",
+            about,
+        )
+    return shape
 
 
 def _why_not_ready(slot: Slot) -> str:

@@ -107,6 +107,13 @@ class Array:
         bounds = [one.indices(size)[:2] for one, size in zip(slices, self.shape, strict=True)]
         return tuple(first for first, _ in bounds), tuple(last for _, last in bounds)
 
+    def roi_of(self, start: Sequence[int], stop: Sequence[int]) -> Roi:
+        """The ROI of a region in voxels, all axes given."""
+        first, last = (
+            Coordinate(edge[axis] for axis in self._axes) * self.voxel_size for edge in (start, stop)
+        )
+        return Roi(self.offset + first, last - first)
+
     def shape_of(self, roi: Roi) -> tuple[int, ...]:
         """The shape of what is read of a ROI, all axes."""
         begin, end = self._voxels(roi)

@@ -1,7 +1,7 @@
 """A graph of operators as data: taken down from live operators, and built again where blocks are done.
 
 Operators are taken down as their class, the arguments they were made with, the values of their inputs, and their
-connections. What was set on them otherwise after they were made is not known here.
+connections. One that was changed otherwise after it was made is refused.
 """
 
 import sys
@@ -14,7 +14,7 @@ import numpy as np
 
 from blockflow.errors import TaskError
 from blockflow.graph import Graph, Operator, Slot
-from blockflow.graph.regions import Window
+from blockflow.graph.window import Window
 from blockflow.storage import open_array
 
 __all__ = ["GraphData", "Node", "SlotRef", "class_reference", "path_of_array", "reference"]
@@ -76,8 +76,7 @@ class GraphData:
         ------
         TaskError
             If an operator of it cannot be built again: an array is too large to travel with it and is not stored,
-            it holds what does not follow from its inputs, or the inside of an operator is connected to something
-            outside.
+            it holds what does not follow from its inputs, or it was changed otherwise after it was made.
         """
         names: dict[Operator, str] = {}
         nodes: list[Node] = []
@@ -172,6 +171,7 @@ def _upstream_first(wanted: Iterable[Operator]) -> list[Operator]:
 
 def _take_down(operator: Operator, names: Mapping[Operator, str]) -> Node:
     _refuse_held(operator)
+    _refuse_changed(operator)
     args, kwargs = operator.made_with
     sizes, values, links, arrays = {}, {}, {}, {}
     for slot in operator.inputs.values():
@@ -209,6 +209,16 @@ def _refuse_held(operator: Operator) -> None:
         )
     for child in operator.children:
         _refuse_held(child)
+
+
+def _refuse_changed(operator: Operator) -> None:
+    if operator.changed_since:
+        cls = type(operator).__name__
+        raise TaskError(
+            f"{operator.name}: {', '.join(operator.changed_since)} was set after it was made, which workers would not "
+            f"have, since they make it anew from its arguments and its inputs. Let {cls} take it as an argument of "
+            "__init__, or as an input"
+        )
 
 
 def _lists(slot: Slot) -> Iterator[Slot]:

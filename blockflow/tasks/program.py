@@ -1,13 +1,15 @@
 """What the worker of a graph's task does with a block: evaluates its part of the graph, rebuilt from data."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from blockflow.errors import TaskError
 from blockflow.graph import Operator, Slot, StagedOperator, StageGrid
-from blockflow.graph.regions import Bounds, Window, at_hand
+from blockflow.graph.regions import Bounds, at_hand, walk_back
+from blockflow.graph.window import Window
 from blockflow.storage import Array, BlockResults, open_array, open_results
 from blockflow.tasks.graph_data import GraphData, Node, SlotRef
 from blockflow.tasks.recipe import code_of_class
@@ -27,12 +29,15 @@ class Program:
     merge is. `steps` names the operators that decide what is computed; the others are there for their metadata.
     `keeps_memory`: blocks are alike, so what one has freed is kept for the next. Not where libraries take memory that
     is not numpy's: in six blocks a worker with a network grew to twice what it holds if each block gives all back.
+    `in_order` are paths of arrays that another task writes meanwhile: of them, just what lies in a block's read ROI is
+    sure to be done.
     """
 
     graph: GraphData
     stored: Mapping[SlotRef, str]
     merged: Mapping[SlotRef, tuple[StageGrid, str]]
     steps: tuple[str, ...]
+    in_order: tuple[str, ...]
     keeps_memory: bool
 
     def recipe_code(self) -> dict[str, Any]:
@@ -83,6 +88,25 @@ class Program:
         if not self.keeps_memory:
             give_back_freed_memory()
 
+    @contextmanager
+    def at_hand(
+        self, wanted: Mapping[Slot, Bounds], block: Any
+    ) -> Iterator[dict[Slot, "np.ndarray[Any, Any]"]]:
+        """What a block computes. TaskError where that needs what may not be written yet."""
+        for step in walk_back(wanted) if self.in_order else ():
+            window = step.slot._value
+            if isinstance(window, Window) and window.name in self.in_order:
+                assert isinstance(window.array, Array)
+                roi = window.array.roi_of(step.start, step.stop)
+                if not block.read_roi.contains(roi):
+                    raise TaskError(
+                        f"{roi} of {window.name} is needed, and the block's read ROI is {block.read_roi}: blocks need "
+                        "more in some places than in those that the plan looked at. Let requiredInputRoi say the same "
+                        "context everywhere, the largest"
+                    )
+        with at_hand(wanted) as data:
+            yield data
+
     def _staged(self, ref: SlotRef, operators: Mapping[str, Operator]) -> StagedOperator:
         operator = ref.of(operators).source.operator
         assert isinstance(operator, StagedOperator)
@@ -120,7 +144,7 @@ class ApplyProgram(Program):
             bounds = array.voxels_of(block.write_roi)
             if all(a < b for a, b in zip(*bounds, strict=True)):
                 wanted[slot] = bounds
-        with at_hand(wanted) as data:
+        with self.at_hand(wanted, block) as data:
             for array, slot in self.targets.values():
                 if slot in data:  # else the block lies beside the array
                     array[block.write_roi.intersect(array.roi)] = data[slot]
@@ -147,7 +171,7 @@ class PassProgram(Program):
             slot: (tuple(roi.start), tuple(roi.stop))
             for slot, roi in operator.measureInputRoi(self.grid, index).items()
         }
-        with at_hand(needed):
+        with self.at_hand(needed, block):
             results.write(index, **operator.measure(self.grid, index))
         self._end_block()
 

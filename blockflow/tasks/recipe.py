@@ -22,11 +22,10 @@ from typing import Any
 
 import numpy as np
 
+from blockflow.graph import Graph, Operator, Slot
+
 __all__ = ["Recipe", "code_of_class", "code_of_file", "code_of_function", "digest_of_file"]
 
-
-#: values of a module or a class that belong to its code
-_PLAIN_TYPES = (bool, int, float, str, tuple, list, dict, set, frozenset, np.ndarray, np.generic)
 
 _DIGEST = re.compile(r"[0-9a-f]{32}")
 
@@ -52,6 +51,9 @@ def code_of_file(path: Path) -> dict[str, Any]:
 class _Seen(dict[int, Any]):
     """Functions and classes that are described already, kept alive: each is described where it is met first."""
 
+    #: what cannot be compared is other than anything; else, as in the values of a module, it is its type
+    strict = True
+
     def met(self, value: Any) -> bool:
         """Whether `value` was met before; it counts as met from now on."""
         if id(value) in self:
@@ -63,7 +65,7 @@ class _Seen(dict[int, Any]):
 def code_of_function(function: Callable[..., Any], _seen: _Seen | None = None) -> dict[str, Any]:
     """The code of a function: where it is from, its distribution's version, its source, what it captured, what it
     wraps, and what it names of its own module and of other modules that are not installed: functions, classes and
-    plain values.
+    values. Of a value that cannot be pickled (a lock, an open file) just the type counts.
     """
     seen = _Seen() if _seen is None else _seen
     inner: Any = function
@@ -129,7 +131,7 @@ def _code_of_member(value: Any, seen: _Seen) -> Any:
 
 
 def _described(value: Any, seen: _Seen, module: str | None = None) -> tuple[Any] | None:
-    """The code of a function or class that is from `module` or not installed, or a plain value; None for all else."""
+    """The code of a function or class that is from `module` or not installed, or a value; None for all else."""
     value = (
         value if isinstance(value, type) else getattr(value, "__wrapped__", value)
     )  # of functools.lru_cache
@@ -137,9 +139,15 @@ def _described(value: Any, seen: _Seen, module: str | None = None) -> tuple[Any]
         if value.__module__ != module and module is not None and not _is_loose(value.__module__):
             return None
         return (code_of_class(value, seen) if isinstance(value, type) else code_of_function(value, seen),)
-    if isinstance(value, _PLAIN_TYPES) or dataclasses.is_dataclass(value):
+    if value is None or inspect.isroutine(value) or inspect.isdatadescriptor(value):
+        return None
+    if isinstance(value, Graph | Operator | Slot):  # live ones know who is connected, and are never sent
+        return (type(value).__qualname__,)
+    strict, seen.strict = seen.strict, False
+    try:
         return (_plain(value, seen),)
-    return None
+    finally:
+        seen.strict = strict
 
 
 def _is_loose(module: str) -> bool:
@@ -236,19 +244,21 @@ def _plain(value: Any, seen: _Seen | None = None) -> Any:
         return code_of_class(value, seen)
     if inspect.isroutine(value):
         return code_of_function(value, seen)
-    reduce: Any = type(value).__reduce_ex__
-    if (
-        _is_loose(type(value).__module__) and reduce is object.__reduce_ex__
-    ):  # its class may be pickled by value
-        state = None if seen.met(value) else _plain(getattr(value, "__dict__", None), seen)
-        return {type(value).__qualname__: [code_of_class(type(value), seen), state]}
+    return {type(value).__qualname__: _content(value, seen)}
+
+
+def _content(value: Any, seen: _Seen) -> Any:
+    """What an object holds: its state, or, of a class that is pickled by name, its pickle."""
     import cloudpickle
 
+    reduce: Any = type(value).__reduce_ex__
     try:
-        content = _digest(cloudpickle.dumps(value))
+        if not _is_loose(type(value).__module__) or reduce is not object.__reduce_ex__:
+            return _digest(cloudpickle.dumps(value))
+        state = None if seen.met(value) else value.__getstate__()
     except Exception:  # noqa: BLE001 (whatever it raises: what cannot be compared must not pass for equal)
-        content = uuid.uuid4().hex
-    return {type(value).__qualname__: content}
+        return uuid.uuid4().hex if seen.strict else None
+    return [code_of_class(type(value), seen), _plain(state, seen)]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -91,6 +91,7 @@ class _Task:
             upstream=[],
             recipe=self.recipe.hash,
             import_path=[],
+            initialises=False,
         )
         assignment.save(directory.description)
         self.assignment = Assignment.load(directory.description)

@@ -7,7 +7,7 @@ import pytest
 
 from blockflow.graph import InputSlot, Operator, OutputSlot
 from blockflow.graph.probing import probe
-from blockflow.graph.regions import UndeclaredRegionError
+from blockflow.graph.window import UndeclaredRegionError
 from blockflow.rtype import SubRegion
 
 SHAPE = (60, 47)

@@ -14,7 +14,7 @@ import blockflow
 from blockflow.cli import cli
 from blockflow.config import build_run, load_config
 from blockflow.execution.graph_runs import run
-from blockflow.graph.regions import UndeclaredRegionError
+from blockflow.graph.window import UndeclaredRegionError
 from blockflow.operators.normalising import OpNormalizeMinMax
 from blockflow.operators.smoothing import OpGaussianSmoothing
 from blockflow.operators.thresholding import OpThreshold

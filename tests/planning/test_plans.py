@@ -5,16 +5,20 @@ import pytest
 import zarr
 from planned_runs import planned_here, run_here
 
-from blockflow.errors import PlanError
+from blockflow.errors import PlanError, TaskError
+from blockflow.graph import InputSlot, Operator, OutputSlot
 from blockflow.operators import (
     OpDownsample,
     OpFlip,
     OpGaussianSmoothing,
+    OpMean,
+    OpPad,
     OpThreshold,
     OpTranspose,
     OpUpsample,
 )
 from blockflow.planning import Plan, Target
+from blockflow.rtype import SubRegion
 from blockflow.storage import ArraySpec, VolumeMetadata, open_array
 
 METADATA = VolumeMetadata((4, 2, 2), (8, 0, 2), ("nm",) * 3, ("z", "y", "x"), ("space",) * 3)
@@ -118,6 +122,59 @@ def test_what_is_read_from_elsewhere_waits_for_all_of_it(tmp_path, cls, paramete
     np.testing.assert_array_equal(zarr.open(str(tmp_path / "moved"))[...], moved.Output[:].wait())
 
 
+class OpUneven(Operator):
+    """Its input, for which it looks one voxel ahead, and farther for the regions of 8 voxels that are named."""
+
+    Input = InputSlot()
+    Output = OutputSlot()
+
+    def __init__(self, ahead, **kwargs):
+        super().__init__(**kwargs)
+        self.ahead = ahead
+
+    def setupOutputs(self):
+        self.Output.meta.assignFrom(self.Input.meta)
+
+    def requiredInputRoi(self, slot, subindex, roi):
+        reach = max(self.ahead.get(at // 8, 1) for at in range(roi.start[0], roi.stop[0]))
+        return {self.Input: SubRegion(self.Input, roi.start, [roi.stop[0] + reach])}
+
+    def execute(self, slot, subindex, roi, result):
+        result[...] = self.Input(roi.start, roi.stop).wait()
+
+    def propagateDirty(self, slot, subindex, roi):
+        self.Output.setDirty()
+
+
+def uneven(folder, ahead):
+    """A plan with 100 blocks of 8 voxels that read what another task writes."""
+    zarr.create_array(str(folder / "line"), data=np.arange(800, dtype=np.float32), chunks=(8,))
+    first = after(open_array(folder / "line"), OpGaussianSmoothing, sigma=1.0)
+    second = OpUneven(ahead, graph=first.graph)
+    second.Input.connect(first.Output)
+    outputs = {
+        first.Output: Target(str(folder / "first"), block_shape=(8,)),
+        second.Output: Target(str(folder / "second"), block_shape=(8,)),
+    }
+    return second, planned_here(outputs, folder / "work")
+
+
+def test_blocks_that_no_one_looked_at_wait_for_what_they_need(tmp_path):
+    """Where the blocks that are looked at differ, the context is so much wider, and holds for others."""
+    second, planned = uneven(tmp_path, {5: 2, 23: 3})
+    assert planned.plan["second"].context == ((0, 3),)
+    assert planned.plan["second"].in_order == planned.plan["second"].inputs
+    run_here(planned)
+    np.testing.assert_array_equal(zarr.open(str(tmp_path / "second"))[...], second.Output[:].wait())
+
+
+def test_a_block_that_needs_more_than_it_waits_for_fails_and_says_so(tmp_path):
+    """What another task may not have written yet is never read: the block fails, with numbers and the cure."""
+    _, planned = uneven(tmp_path, {23: 40})
+    with pytest.raises(TaskError, match=r"first is needed, and the block's read ROI is.*requiredInputRoi"):
+        run_here(planned)
+
+
 def test_what_several_outputs_compute_at_length_is_stored_once(tmp_path):
     """Two outputs that share a long computation read its result, and the plan says that it stores it by itself."""
     slot = raw(tmp_path, (1024,) * 3, (64,) * 3)
@@ -130,3 +187,22 @@ def test_what_several_outputs_compute_at_length_is_stored_once(tmp_path):
     (note,) = [note for note in plan.notes if "stored though nobody asked for it" in note]
     stored = next(task for task in plan.tasks if task.outputs[0] in note)
     assert all(stored.name in plan[f"mask{level}"].upstream for level in (90, 100))
+
+
+@pytest.mark.parametrize(
+    ("cls", "parameters", "said"),
+    [
+        (OpPad, {"before": 10**24}, r"OpPad\.Output has shape \(10+40.*no array holds more.*Is a width"),
+        (OpUpsample, {"factor": 10**20}, "no array holds more"),
+        (
+            OpMean,
+            {},
+            r"OpMean\.Output has shape \(1,\), with 1 axes of space.*raw.zarr.*3: .*Output\[:\]\.wait",
+        ),
+    ],
+)
+def test_what_cannot_be_stored_is_refused_before_anything_else(tmp_path, cls, parameters, said):
+    """Shapes beyond any array, and statistics: with the slot, the numbers, and what to do."""
+    slot = after(raw(tmp_path), cls, **parameters).Output
+    with pytest.raises(PlanError, match=said):
+        plan_of({slot: tmp_path / "out"}, tmp_path)

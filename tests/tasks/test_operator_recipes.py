@@ -11,7 +11,9 @@ from blockflow.storage import open_array
 from blockflow.tasks import prepare
 
 _OPERATORS = """
-import functools
+import functools, logging, threading
+from fractions import Fraction
+import numpy as np
 import aside
 from aside import gain
 from blockflow.graph import InputSlot, Operator, OutputSlot
@@ -49,6 +51,32 @@ class OpCached(OpInner):
     @functools.cached_property
     def table(self):
         return {table}
+
+class Settings:
+    __slots__ = ("levels", "lock")
+    def __init__(self, level):
+        self.levels, self.lock = {{"all": Level(level), "names": {{"a", "b", "c"}}}}, threading.Lock()
+
+class Level:
+    def __init__(self, level):
+        self.level, self.log, self.made_by = level, logging.getLogger("x"), LIVE
+
+LIVE = OpInner()
+SETTINGS = Settings({setting})
+HALF = Fraction({setting}, 2)
+SHIFTED = functools.partial(np.add, {setting})
+
+class OpSettings(OpInner):
+    def execute(self, slot, subindex, roi, result):
+        with SETTINGS.lock:
+            result[...] = SETTINGS.levels["all"].level
+
+class OpFraction(OpInner):
+    half = HALF
+
+class OpPartial(OpInner):
+    def execute(self, slot, subindex, roi, result):
+        result[...] = SHIFTED(self.Input(roi.start, roi.stop).wait())
 """
 
 _CODES = """
@@ -62,15 +90,16 @@ if sys.argv[1] == "file":
 else:
     sys.path.insert(0, ".")
     import operators
-for name in ("OpInner", "OpOuter", "OpTable", "OpAside", "OpImported", "OpCached"):
+for name in ("OpInner", "OpOuter", "OpTable", "OpAside", "OpImported", "OpCached",
+             "OpSettings", "OpFraction", "OpPartial"):
     print(name, Recipe.of(code=code_of_class(getattr(operators, name))).hash)
 wrapper = OperatorWrapper(operators.OpTable)
 print("Wrapped", Recipe.of(code=list(wrapper.made_with[0])).hash)
 """
 
 
-def _codes(folder, how, inner=0, table=0, gain=0):
-    (folder / "operators.py").write_text(_OPERATORS.format(inner=inner, table=table))
+def _codes(folder, how, inner=0, table=0, gain=0, setting=0):
+    (folder / "operators.py").write_text(_OPERATORS.format(inner=inner, table=table, setting=setting))
     (folder / "aside.py").write_text(f"def gain(voxels):\n    return voxels + {gain}\n")
     done = subprocess.run(
         [sys.executable, "-B", "-c", _CODES, how], cwd=folder, capture_output=True, text=True, check=True
@@ -80,7 +109,7 @@ def _codes(folder, how, inner=0, table=0, gain=0):
 
 @pytest.mark.parametrize("how", ["file", "module"])
 def test_the_code_of_an_operator_holds_all_that_it_names_and_is_the_same_in_all_processes(tmp_path, how):
-    """Inner operators, classes and functions of the file and of files beside it count; nothing else does."""
+    """Inner operators, classes, functions and values of the file and of files beside it count; nothing else does."""
     first = _codes(tmp_path, how)
     assert _codes(tmp_path, how) == first
 
@@ -95,10 +124,14 @@ def test_the_code_of_an_operator_holds_all_that_it_names_and_is_the_same_in_all_
         "OpAside",
         "OpImported",
         "OpCached",
+        "OpSettings",
+        "OpFraction",
+        "OpPartial",
         "Wrapped",
     }
     assert changed(table=1) == {"OpTable", "OpCached", "Wrapped"}
     assert changed(gain=1) == {"OpAside", "OpImported"}
+    assert changed(setting=1) == {"OpSettings", "OpFraction", "OpPartial"}
 
 
 class OpDifference(Operator):

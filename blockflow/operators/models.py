@@ -16,7 +16,7 @@ from blockflow.errors import OperatorError
 from blockflow.operators.networks import ENDINGS, Network, is_network, read_network
 from blockflow.utility.python_files import load_module
 
-__all__ = ["Model", "digest_of_model", "load_model", "probed_context"]
+__all__ = ["Model", "digest_of_model", "in_short", "load_model", "probed_context"]
 
 Array = np.ndarray[Any, Any]
 
@@ -163,6 +163,12 @@ def _imported(place: str, text: str) -> Any:
         raise OperatorError(f"model {text!r}: there is no module {place!r} ({error})") from None
 
 
+def in_short(error: Exception) -> str:
+    """What a model said when it failed: of what TorchScript says, which begins with its own traceback, the end."""
+    lines = str(error).strip().splitlines() or [""]
+    return f"{type(error).__name__}: {lines[-1].removeprefix(f'{type(error).__name__}: ').rstrip('.')}"
+
+
 def probed_context(
     model: Model, channels: int, dims: int, dtype: np.dtype[Any], outputs: int
 ) -> tuple[int, ...]:
@@ -189,7 +195,7 @@ def probed_context(
             except Exception as error:
                 raise OperatorError(
                     f"the context of model {model.text} cannot be found, since it fails for an array of shape {shape}: "
-                    f"{type(error).__name__}: {error}. Declare it: context"
+                    f"{in_short(error)}. Declare it: context"
                 ) from error
             for axis, places in enumerate(np.nonzero(differs)):
                 if len(places):

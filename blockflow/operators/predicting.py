@@ -12,7 +12,7 @@ from blockflow.graph import InputSlot, MetaDict, Slot
 from blockflow.operators.bases import Array, ArrayOperator, Region
 from blockflow.operators.grey_values import dtype_of
 from blockflow.operators.grid import AxisFrom, regridded, volume_of
-from blockflow.operators.models import Model, digest_of_model, load_model, probed_context
+from blockflow.operators.models import Model, digest_of_model, in_short, load_model, probed_context
 from blockflow.operators.networks import ENDINGS, is_network
 from blockflow.operators.parameters import Parameter, at_least, each, one_of, text, whole
 from blockflow.operators.scratch import peak_bytes, peak_resident
@@ -297,6 +297,6 @@ class OpPredict(ArrayOperator):
             except Exception as error:
                 raise OperatorError(
                     f"the memory of model {model.text} cannot be measured, since it fails for {at_once} arrays of "
-                    f"shape {shape}: {type(error).__name__}: {error}. Declare it: memory"
+                    f"shape {shape}: {in_short(error)}. Declare it: memory"
                 ) from error
         return seen[key]

@@ -290,6 +290,7 @@ def test_what_is_wrong_with_a_file_is_told(tmp_path, image, monkeypatch):
     assert "it must return one tensor" in said(save(Pair(), tmp_path / "pair.pt"), context=0)
     good = write_network(tmp_path / "net.pt", weights_of(1, 1))
     assert "cannot be measured" in _unmeasured(write_network(tmp_path / "two.pt", weights_of(1, 2)), image)
+    assert "channels instead. Declare it: context" in said(tmp_path / "two.pt")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert "finds no CUDA device; choose device cpu" in said(good, device="cuda")
     monkeypatch.setitem(sys.modules, "torch", None)

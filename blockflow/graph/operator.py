@@ -247,9 +247,7 @@ class Operator(metaclass=OperatorMetaClass):
         result : ndarray
             Of the region's shape and the slot's dtype, not initialised; None for slots that are no arrays.
         """
-        raise NotImplementedError(
-            f"{type(self).__name__} must define execute, since it has outputs of its own"
-        )
+        raise NotImplementedError(f"{type(self).__name__} must define execute: it has outputs of its own")
 
     def propagateDirty(self, slot: Slot, subindex: tuple[int, ...], roi: Any) -> None:
         """Call `setDirty` of the outputs for what concerns them of the change of `roi` of an input."""
@@ -283,11 +281,12 @@ class Operator(metaclass=OperatorMetaClass):
         return False
 
     def held_memory(self) -> Mapping[str, int]:
-        """Bytes that stay in a process once this has computed there, whatever the region, by what they are for.
-
-        What several operators name alike is there once.
-        """
+        """Bytes that stay in a process after `execute`, by what they are for: those of one name are there once."""
         return {}
+
+    def reads_around(self) -> bool:
+        """Whether some regions need more of its inputs than those in the middle; more blocks are planned with then."""
+        return False
 
     def held_apart(self) -> str | None:
         """What it gives that does not follow from its inputs, so that workers, who make it anew, would not have it."""

@@ -93,6 +93,10 @@ class StagedOperator(Operator):
         """One result of those of all blocks, in their order; each is read when it is asked for."""
         raise NotImplementedError(f"{type(self).__name__} must define merge")
 
+    def merge_bytes(self, grid: StageGrid) -> int:  # noqa: ARG002 - for subclasses
+        """Bytes that `merge` needs, for a pass in these blocks."""
+        return 0
+
     def apply(
         self, slot: Slot, subindex: tuple[int, ...], roi: Any, result: Any, grid: StageGrid, merged: Arrays
     ) -> Any:

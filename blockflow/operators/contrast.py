@@ -51,7 +51,7 @@ class OpLocalNormalization(GaussianFilter):
         square += self.epsilon.value
         np.divide(difference, square, out=result, casting="same_kind")
 
-    def scratch_bytes(self, slot: Slot, subindex: tuple[int, ...], roi: SubRegion) -> int:
+    def compute_bytes(self, roi: SubRegion) -> int:
         """The image in float64, three arrays of the region, and passes."""
         shape, inner = self.read_shape(roi), inner_shape(roi)
         passes = passes_bytes(shape, inner, list(self.sigmas()), 8)

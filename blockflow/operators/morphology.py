@@ -192,7 +192,7 @@ class Grey(WindowFilter):
         """All steps."""
         self.last_step(data[0], core, result)
 
-    def scratch_bytes(self, slot: Slot, subindex: tuple[int, ...], roi: SubRegion) -> int:
+    def compute_bytes(self, roi: SubRegion) -> int:
         """Of each step, and what lies between two."""
         inner, itemsize, sizes = inner_shape(roi), self.Input.dtype.itemsize, self.sizes()
         shape = self.read_shape(roi)
@@ -277,7 +277,7 @@ class OpMorphologicalGradient(Grey):
         self.step(True, data[0], core, eroded)
         _minus(result, eroded, result)
 
-    def scratch_bytes(self, slot: Slot, subindex: tuple[int, ...], roi: SubRegion) -> int:
+    def compute_bytes(self, roi: SubRegion) -> int:
         """The erosion beside what a step takes."""
         eroded = math.prod(inner_shape(roi)) * self.Input.dtype.itemsize
-        return super().scratch_bytes(slot, subindex, roi) + eroded
+        return super().compute_bytes(roi) + eroded

@@ -1,5 +1,6 @@
 """Grey values brought to a common range, by what is found out of the whole volume first."""
 
+import math
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,18 +10,17 @@ import numpy as np
 from blockflow.errors import OperatorError
 from blockflow.graph import InputSlot, MetaDict, OutputSlot, Slot, StagedOperator, StageGrid
 from blockflow.operators.bases import slab_voxels, slabs
+from blockflow.operators.filtering import inner_shape
 from blockflow.operators.grid import carried
-from blockflow.operators.parameters import Parameter, at_least
-from blockflow.operators.statistics import (
-    check_countable,
-    counted_bytes,
-    least_value,
-    merged_sums,
-    moments,
-    percentile_of,
-    sums_of,
-    value_counts,
+from blockflow.operators.order_statistics import (
+    check_integers,
+    occurrences,
+    occurrences_bytes,
+    percentiles,
+    percentiles_bytes,
 )
+from blockflow.operators.parameters import Parameter, at_least
+from blockflow.operators.statistics import merged_sums, moments, sums_of
 from blockflow.rtype import SubRegion
 
 __all__ = ["OpNormalizeMeanStd", "OpNormalizeMinMax", "OpNormalizePercentile"]
@@ -142,36 +142,38 @@ class OpNormalizeMeanStd(Normalising):
 class OpNormalizePercentile(Normalising):
     """(x - p_low) / (p_high - p_low), as float32; the percentiles are those of the whole input.
 
-    For integers of at most 16 bits. Values outside of the percentiles fall outside of 0 to 1.
+    For integers; the percentiles are exactly those of `numpy.percentile` (see `Percentile`). Values outside of them
+    fall outside of 0 to 1.
     """
 
     low = Parameter(1.0, at_least(0), "the percentile that becomes 0")
     high = Parameter(99.0, at_least(0), "the percentile that becomes 1")
 
     def check(self) -> None:
-        """Small integers."""
-        check_countable(self.Input.meta, self.name)
+        """Integers, and percentiles in order."""
+        check_integers(self.Input.meta, self.name)
         low, high = self.low.value, self.high.value
         if not low < high <= 100:
             raise OperatorError(f"{self.name}: low is {low} and high is {high}; give 0 <= low < high <= 100")
 
     def measure(self, grid: StageGrid, index: int) -> Arrays:
         """How often each value occurs in a block."""
-        return {"counts": value_counts(self.block(grid, index))}
+        return occurrences(self.block(grid, index))
+
+    def measure_bytes(self, roi: SubRegion) -> int:
+        """Sorted values and their counts."""
+        return occurrences_bytes(self.Input.dtype, inner_shape(roi))
 
     def merge(self, grid: StageGrid, results: Sequence[Arrays]) -> Arrays:
-        """And in all blocks."""
-        return {"counts": np.sum([one["counts"] for one in results], axis=0)}
+        """The two percentiles of all blocks together."""
+        percents = [self.low.value, self.high.value]
+        return {"range": percentiles(self.Input.dtype, results, math.prod(grid.shape), percents)}
+
+    def merge_bytes(self, grid: StageGrid) -> int:
+        """The result of a block, and tables."""
+        return percentiles_bytes(self.Input.dtype, grid.block_shape)
 
     def offset_and_width(self, merged: Arrays) -> tuple[float, float]:
         """The lower percentile, and how far the upper one is from it."""
-        dtype = self.Input.dtype
-        low, high = (
-            percentile_of(merged["counts"], least_value(dtype), percent)
-            for percent in (self.low.value, self.high.value)
-        )
+        low, high = (float(value) for value in merged["range"])
         return low, high - low
-
-    def scratch_bytes(self, slot: Slot, subindex: tuple[int, ...], roi: SubRegion) -> int:
-        """The sums of the counts, or a slab."""
-        return max(counted_bytes(self.Input.dtype), super().scratch_bytes(slot, subindex, roi))

@@ -175,7 +175,7 @@ class OpPad(MappedOperator):
     """The input with voxels around it: `before` and `after` it along each axis. The offset moves back.
 
     What is around is as `mode` says, as in scipy.ndimage: `constant` (the value `cval`), `nearest` (a a | a b c d),
-    `reflect` (b a | a b c d), `mirror` (c b | a b c d).
+    `reflect` (b a | a b c d), `mirror` (c b | a b c d), `wrap` (c d | a b c d).
     """
 
     before = Parameter(
@@ -185,7 +185,9 @@ class OpPad(MappedOperator):
         0, each(at_least(0, whole)), "voxels after the last, for all axes of space or each axis"
     )
     mode = Parameter(
-        "constant", one_of(*BOUNDARY_MODES), "what is around the input: constant, nearest, reflect or mirror"
+        "constant",
+        one_of(*BOUNDARY_MODES),
+        "what is around the input: constant, nearest, reflect, mirror or wrap",
     )
     cval = Parameter(0, number, "the value around the input, for mode constant")
 
@@ -213,7 +215,7 @@ class OpPad(MappedOperator):
         """For each axis, the voxel of the input that each voxel of a region is a copy of; -1: of none."""
         mode = self.mode.value
         return [
-            _mirrored(np.arange(a, b) - width, size, mode)
+            _folded(np.arange(a, b) - width, size, mode)
             for a, b, width, size in zip(
                 roi.start, roi.stop, self._widths(self.before), self.Input.meta.shape, strict=True
             )
@@ -225,6 +227,10 @@ class OpPad(MappedOperator):
         if not all(map(len, within)):
             return [0] * roi.dim, [0] * roi.dim
         return [int(one.min()) for one in within], [int(one.max()) + 1 for one in within]
+
+    def reads_around(self) -> bool:
+        """In mode `wrap`, where a region has voxels of both ends."""
+        return bool(self.mode.value == "wrap")
 
     def dirtied(self, slot: Slot, subindex: tuple[int, ...], roi: SubRegion) -> Region:
         """The region and, if it may be seen around, all that is."""
@@ -263,12 +269,14 @@ class OpPad(MappedOperator):
         return copied_bytes(shape, inner, self.Output.dtype.itemsize)
 
 
-def _mirrored(places: Array, size: int, mode: str) -> Array:
+def _folded(places: Array, size: int, mode: str) -> Array:
     """Where an index that may lie outside of an axis of `size` voxels is taken from."""
     if mode == "constant":
         return np.where((places >= 0) & (places < size), places, -1)
     if mode == "nearest" or size == 1:
         return np.clip(places, 0, size - 1)
+    if mode == "wrap":
+        return places % size
     period = 2 * size if mode == "reflect" else 2 * size - 2
     folded = places % period
     return np.where(folded < size, folded, (period - 1 if mode == "reflect" else period) - folded)

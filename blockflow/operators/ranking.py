@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from blockflow.errors import OperatorError
-from blockflow.graph import Slot
 from blockflow.operators.bases import Array
 from blockflow.operators.filtering import Filter, FloatFilter, inner_shape, readable, readable_bytes
 from blockflow.operators.parameters import Parameter, at_least, each, number, whole
@@ -26,7 +25,13 @@ __all__ = [
     "extremes_bytes",
 ]
 
-_PAD = {"reflect": "symmetric", "constant": "constant", "nearest": "edge", "mirror": "reflect"}
+_PAD = {
+    "reflect": "symmetric",
+    "constant": "constant",
+    "nearest": "edge",
+    "mirror": "reflect",
+    "wrap": "wrap",
+}
 
 
 class WindowFilter(Filter):
@@ -109,7 +114,7 @@ class Extreme(WindowFilter):
         passes = extremes(self.function, self.sizes(), self.mode.value, self.cval.value)
         run_passes(data[0], core, passes, result)
 
-    def scratch_bytes(self, slot: Slot, subindex: tuple[int, ...], roi: SubRegion) -> int:
+    def compute_bytes(self, roi: SubRegion) -> int:
         """Padded data and windows."""
         return extremes_bytes(self.read_shape(roi), inner_shape(roi), self.sizes(), self.Input.dtype.itemsize)
 
@@ -153,7 +158,7 @@ class Ranked(WindowFilter):
         made = rank_filter(image, rank, window, mode=self.mode.value, cval=float(cval)).reshape(shape)[core]
         result[...] = values(made)
 
-    def scratch_bytes(self, slot: Slot, subindex: tuple[int, ...], roi: SubRegion) -> int:
+    def compute_bytes(self, roi: SubRegion) -> int:
         """The filtered region with its context; numbers in the order of the values, where they are needed."""
         dtype = self.Input.dtype
         voxels, inner = math.prod(self.read_shape(roi)), math.prod(inner_shape(roi))
@@ -184,13 +189,13 @@ def _from_bits(floats: Any) -> Any:
     bits = np.array(floats, np.float32)
     bits[np.isnan(bits)] = np.nan
     whole: Any = bits.view(np.int32)
-    np.copyto(whole, np.iinfo(np.int32).min - whole - 1, where=whole < 0)
+    np.copyto(whole, whole ^ np.iinfo(np.int32).max, where=whole < 0)
     return whole
 
 
 def _to_floats(whole: Array) -> Array:
     bits = whole.copy()
-    np.copyto(bits, np.iinfo(np.int32).min - bits - 1, where=bits < 0)
+    np.copyto(bits, bits ^ np.iinfo(np.int32).max, where=bits < 0)
     return bits.view(np.float32)
 
 
@@ -243,7 +248,7 @@ class OpUniform(FloatFilter, WindowFilter):
         passes = [Pass(axis, partial(run, axis, size)) for axis, size in self.sizes().items()]
         run_passes(readable(data[0]), core, passes, result)
 
-    def scratch_bytes(self, slot: Slot, subindex: tuple[int, ...], roi: SubRegion) -> int:
+    def compute_bytes(self, roi: SubRegion) -> int:
         """What lies between two passes."""
         shape = self.read_shape(roi)
         taken = passes_bytes(shape, inner_shape(roi), list(self.sizes()), self.Output.dtype.itemsize)

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from blockflow.errors import OperatorError
-from blockflow.graph import Slot
 from blockflow.operators.bases import Array
 from blockflow.operators.filtering import FloatFilter, inner_shape, readable, readable_bytes
 from blockflow.operators.parameters import Parameter, at_least, each, whole
@@ -66,7 +65,7 @@ class GaussianFilter(FloatFilter):
             self.read_shape(roi), inner_shape(roi), list(self.sigmas(name)), self.Output.dtype.itemsize
         )
 
-    def scratch_bytes(self, slot: Slot, subindex: tuple[int, ...], roi: SubRegion) -> int:
+    def compute_bytes(self, roi: SubRegion) -> int:
         """What lies between two passes, and arrays of the region beside the result."""
         voxels = math.prod(inner_shape(roi))
         own = self.arrays_beside() * voxels * self.Output.dtype.itemsize

@@ -12,7 +12,17 @@ from blockflow.errors import OperatorError
 from blockflow.graph import InputSlot, MetaDict, OutputSlot, Slot, StagedOperator, StageGrid
 from blockflow.operators.bases import slabs
 from blockflow.operators.exact_sums import ExactSum
+from blockflow.operators.filtering import inner_shape
 from blockflow.operators.grey_values import pair
+from blockflow.operators.order_statistics import (
+    check_integers,
+    least_value,
+    occurrences,
+    occurrences_bytes,
+    percentiles,
+    percentiles_bytes,
+    value_counts,
+)
 from blockflow.operators.parameters import Parameter, at_least, number, whole
 from blockflow.rtype import SubRegion
 
@@ -26,7 +36,6 @@ __all__ = [
     "OpSum",
     "OpVariance",
     "Statistic",
-    "value_counts",
 ]
 
 Array = np.ndarray[Any, Any]
@@ -302,34 +311,14 @@ class OpHistogram(Statistic):
         return merged["counts"]
 
 
-def value_counts(data: Array) -> Array:
-    """How often each value of a small integer dtype occurs, from its least on."""
-    if data.dtype == np.bool_:
-        data = data.view(np.uint8)
-    limits = np.iinfo(data.dtype)
-    counts = np.zeros(int(limits.max) - int(limits.min) + 1, np.int64)
-    for part in slabs(data.shape):
-        counts += np.bincount(data[part].ravel().astype(np.int64) - int(limits.min), minlength=len(counts))
-    return counts
-
-
-def percentile_of(counts: Array, least: int, percent: float) -> float:
-    """A percentile of values that are counted from `least` on, as `numpy.percentile` interpolates it."""
-    last = int(counts.sum()) - 1
-    place = last * (percent / 100)
-    below = int(place)
-    reached = np.cumsum(counts)
-    low, high = (
-        least + int(np.searchsorted(reached, at, side="right")) for at in (below, min(below + 1, last))
-    )
-    fraction = place - below
-    return low + (high - low) * fraction if fraction < 0.5 else high - (high - low) * (1 - fraction)
-
-
 class OpPercentile(Statistic):
-    """A percentile of all voxels of an integer dtype of at most 16 bits, as float64.
+    """A percentile of all voxels of an integer dtype, as float64: exactly that of `numpy.percentile`.
 
-    Found from how often each value occurs, and interpolated between two values as by `numpy.percentile`.
+    Interpolated between the two values that are next to it, bit for bit as numpy does: in float64, so beyond 2^53 the
+    two values, and what lies between, are rounded to float64. Two things differ: truth values count as 0 and 1, and
+    where the two values are farther apart than the dtype holds, numpy's difference overflows and this one does not.
+    A block of 8 or 16 bits leaves a count for each value; one of 32 or 64 bits its distinct values and their counts:
+    for labels little, for noise as much as the block and half of it more.
     """
 
     percent = Parameter(50.0, at_least(0, number), "0 to 100; 50: the median")
@@ -338,45 +327,28 @@ class OpPercentile(Statistic):
 
     def result_meta(self) -> tuple[int, Any]:
         """One number."""
-        check_countable(self.Input.meta, self.name)
+        check_integers(self.Input.meta, self.name)
         if self.percent.value > 100:
             raise OperatorError(f"{self.percent.path} is {self.percent.value}; give 0 to 100")
         return 1, np.float64
 
     def measure(self, grid: StageGrid, index: int) -> Arrays:
-        """The counts of a block."""
-        return {"counts": value_counts(self.block(grid, index))}
+        """How often each value occurs in a block."""
+        return occurrences(self.block(grid, index))
+
+    def measure_bytes(self, roi: SubRegion) -> int:
+        """Sorted values and their counts."""
+        return occurrences_bytes(self.Input.dtype, inner_shape(roi))
 
     def merge(self, grid: StageGrid, results: Sequence[Arrays]) -> Arrays:
-        """The counts of all blocks."""
-        return {"counts": np.sum([one["counts"] for one in results], axis=0)}
+        """The percentile of all blocks together."""
+        voxels = math.prod(grid.shape)
+        return {"value": percentiles(self.Input.dtype, results, voxels, [self.percent.value])}
+
+    def merge_bytes(self, grid: StageGrid) -> int:
+        """The result of a block, and tables."""
+        return percentiles_bytes(self.Input.dtype, grid.block_shape)
 
     def finish(self, merged: Arrays) -> Any:
         """The percentile."""
-        return percentile_of(merged["counts"], least_value(self.Input.dtype), self.percent.value)
-
-    def scratch_bytes(self, slot: Slot, subindex: tuple[int, ...], roi: SubRegion) -> int:
-        """The sums of the counts."""
-        return counted_bytes(self.Input.dtype)
-
-
-def counted_bytes(dtype: np.dtype[Any]) -> int:
-    """The size of a count for each value of a dtype."""
-    return int(8 * 256**dtype.itemsize)
-
-
-def least_value(dtype: np.dtype[Any]) -> int:
-    """Where the counts of a dtype begin."""
-    return 0 if dtype.kind == "b" else int(np.iinfo(dtype).min)
-
-
-def check_countable(meta: MetaDict, name: str) -> None:
-    """OperatorError for data whose values cannot be counted one by one."""
-    dtype = np.dtype(meta.dtype)
-    if dtype.kind not in "biu" or dtype.itemsize > 2:
-        raise OperatorError(
-            f"{name} counts the values of integers of at most 16 bits, not {dtype}; use Rescale before, "
-            "with a dtype of uint16"
-        )
-    if 0 in meta.shape:
-        raise OperatorError(f"{name}: the input has shape {meta.shape}, and so no voxel")
+        return merged["value"]

@@ -8,7 +8,7 @@ import numpy as np
 
 from blockflow.graph import MetaDict, Slot
 from blockflow.operators.bases import Array, Region, slab_voxels, slabs
-from blockflow.operators.filtering import readable, readable_bytes
+from blockflow.operators.filtering import inner_shape, readable, readable_bytes
 from blockflow.operators.grid import AxisFrom, regridded
 from blockflow.operators.parameters import Parameter, at_least, each
 from blockflow.operators.separable import passes_bytes
@@ -49,9 +49,8 @@ class TensorFilter(GaussianFilter):
     def execute(self, slot: Slot, subindex: tuple[int, ...], roi: SubRegion, result: Array) -> None:
         """The tensor in float64, and LAPACK's eigenvalues of each, slab by slab."""
         flat = roi.popDim(0)
-        start, stop = self.read_region(flat)
-        image = readable(self.Input.get(SubRegion(self.Input, start, stop)).wait())
-        core = tuple(slice(a - low, b - low) for a, b, low in zip(flat.start, flat.stop, start, strict=True))
+        image, core = self.image_around(flat)
+        image = readable(image)
         shape = result.shape[1:]
         axes = sorted(self.filtered_axes())
         parts = {}
@@ -71,11 +70,14 @@ class TensorFilter(GaussianFilter):
             del tensor, found
 
     def scratch_bytes(self, slot: Slot, subindex: tuple[int, ...], roi: SubRegion) -> int:
+        """That of the region of the image."""
+        return super().scratch_bytes(slot, subindex, roi.popDim(0))
+
+    def compute_bytes(self, roi: SubRegion) -> int:
         """The components of the tensor, and either what one takes or the tensors of a slab."""
-        flat = roi.popDim(0)
-        inner = [b - a for a, b in zip(flat.start, flat.stop, strict=True)]
+        inner = inner_shape(roi)
         count, itemsize = len(self.filtered_axes()), self.Output.dtype.itemsize
-        shape = self.read_shape(flat)
+        shape = self.read_shape(roi)
         parts = count * (count + 1) // 2 * math.prod(inner) * itemsize
         slab = slab_voxels(inner) * (count * count + count) * 8
         return int(

@@ -4,11 +4,14 @@ import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter
 
 from funlib.geometry import Coordinate, Roi
 
 from blockflow.errors import PlanError
-from blockflow.planning.part import ApplyPart, Part, PassPart
+from blockflow.planning.block_shape import Choice, inner_block
+from blockflow.planning.border_blocks import as_inner_blocks, reads_around
+from blockflow.planning.part import ApplyPart, BlockCost, Part, PassPart, held_bytes
 from blockflow.planning.plan import Plan, PlannedRoi, PlannedTask
 from blockflow.planning.planner import BASELINE, DEFAULT_MEMORY, Draft, Stage, needs
 from blockflow.planning.programs import inputs_of, program_of
@@ -149,15 +152,15 @@ class _Assembly:
                 for a, b, size in zip(before, after, voxel, strict=True)
             ),
             memory=choice.cost.memory,
-            bytes_read=int(choice.cost.bytes_read * self._whole_blocks(part, choice.shape)),
+            bytes_read=int(choice.cost.bytes_read * self._whole_blocks(part, choice.shape, "bytes_read")),
             bytes_written=part.bytes_written(frame.roi),
-            read_amplification=self._times(part, choice.cost.bytes_read, once.bytes_read, choice.shape),
-            recomputation=self._times(part, choice.cost.computed, once.computed, choice.shape),
+            read_amplification=self._times(part, choice, once, "bytes_read"),
+            recomputation=self._times(part, choice, once, "computed"),
             num_workers=self._workers(part),
             in_order=tuple(path for path in made if regular.get(path, True)),
             upstream=tuple(dict.fromkeys(upstream)),
         )
-        self._warn(planned, grid)
+        self._warn(planned, grid, reads_around(part))
         self._warn_of_untold(planned, part)
         approximate = [
             draft.names.get(one, one.name)
@@ -197,7 +200,10 @@ class _Assembly:
 
     def _add_merge(self, passed: PlannedTask, stage: Stage, roi: Roi) -> None:
         name = self._unique(passed.name.removesuffix("-pass") + "-merge")
-        self._done[name] = self._single(name, "merge", roi, (stage.results,), (stage.merged,), passed)
+        single = self._single(name, "merge", roi, (stage.results,), (stage.merged,), passed)
+        grid = stage.part.grid(self.draft.choices[stage.part.name].shape)
+        taken = stage.operator.merge_bytes(grid)
+        self._done[name] = replace(single, memory=held_bytes(taken) if taken else 0)
 
     def _gate(self, maker: str, grid: BlockGrid) -> str:
         """A task of one block that waits for all of another one, where blocks read it from elsewhere."""
@@ -269,21 +275,27 @@ class _Assembly:
                         f"{type(operator).__name__} does not name it: a block that asks for it fails"
                     )
 
-    def _whole_blocks(self, part: Part, shape: Coordinate) -> float:
-        """As how many whole blocks all of them count, since those at the end are smaller."""
+    def _whole_blocks(self, part: Part, shape: Coordinate, figure: str) -> float:
+        """As how many whole blocks all of them count, since those at the end are smaller, or read around the array."""
+        if reads_around(part):
+            return as_inner_blocks(part, shape, inner_block(part.frame.roi, shape), attrgetter(figure))
         sizes = zip(part.frame.roi.shape, shape, strict=True)
         return float(math.prod(size / edge for size, edge in sizes))
 
-    def _times(self, part: Part, block: int, once: int, shape: Coordinate) -> float:
+    def _times(self, part: Part, choice: Choice, once: BlockCost, figure: str) -> float:
         """How many times what is needed once all blocks together take."""
-        return round(max(1.0, block * self._whole_blocks(part, shape) / once), 3) if once else 1.0
+        block, needed = getattr(choice.cost, figure), getattr(once, figure)
+        whole = self._whole_blocks(part, choice.shape, figure)
+        return round(max(1.0, block * whole / needed), 3) if needed else 1.0
 
-    def _warn(self, planned: PlannedTask, grid: BlockGrid) -> None:
+    def _warn(self, planned: PlannedTask, grid: BlockGrid, around: Sequence[str]) -> None:
         if planned.read_amplification > _MUCH:
+            context = f"have a context of {[list(pair) for pair in planned.context]}"
+            if around:
+                context = f"at the border read all of each axis that {', '.join(around)} goes around"
             self.warnings.append(
                 f"{planned.name}: {planned.read_amplification:.1f} times the input is read, since blocks of "
-                f"{list(planned.block_shape)} voxels have a context of {[list(pair) for pair in planned.context]}. "
-                "More memory, or larger chunks, let blocks be larger"
+                f"{list(planned.block_shape)} voxels {context}. More memory, or larger chunks, let blocks be larger"
             )
         if planned.recomputation > _MUCH:
             self.warnings.append(

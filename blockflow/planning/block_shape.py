@@ -15,6 +15,7 @@ from functools import cache
 from funlib.geometry import Coordinate, Roi
 
 from blockflow.errors import PlanError
+from blockflow.planning.border_blocks import Places, most_memory, reads_around
 from blockflow.planning.part import BlockCost, Part
 from blockflow.utility.quantity import format_bytes
 
@@ -36,7 +37,7 @@ _MULTIPLES = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32, 48, 64, 96, 128, 192,
 
 @dataclass(frozen=True)
 class Choice:
-    """A block shape in lattice units, and what an inner block of it costs.
+    """A block shape in lattice units, and what an inner block of it costs; the memory is that of any block.
 
     `better` is one that would take clearly less time, where this one was kept from the plan before.
     """
@@ -77,12 +78,16 @@ def choose_block_shape(
         If no block, or not the one that is wanted, fits; with the nearest that does.
     """
     extent = part.frame.roi.shape
+    around = bool(reads_around(part))
+    places: Places = {}
 
     @cache
     def weigh(shape: Coordinate) -> Choice:
         blocks = math.prod(-(-size // edge) for size, edge in zip(extent, shape, strict=True))
         inner = inner_block(part.frame.roi, shape)
         cost = part.cost(inner)
+        if around:
+            cost = replace(cost, memory=max(cost.memory, most_memory(part, shape, inner, places)))
         context = _context(part, inner)
         return Choice(shape, blocks, cost, _seconds(cost, blocks, extent, shape, context, num_workers))
 
@@ -96,7 +101,7 @@ def choose_block_shape(
         raise PlanError(
             f"{part.name}: even its smallest block, {_voxels(part, unit)} voxels, needs "
             f"{format_bytes(smallest.cost.memory)} beyond the worker's start, and there are "
-            f"{format_bytes(memory)}. Give more memory, or smaller chunks",
+            f"{format_bytes(memory)}. Give more memory, or smaller chunks{_cure(part)}",
             part.about,
         )
     best = _climb(smallest, unit, extent, weigh, fits, num_workers)
@@ -211,10 +216,20 @@ def _check_wanted(
     if not fits(choice):
         raise PlanError(
             f"{part.name}: blocks of {_voxels(part, shape)} voxels need {format_bytes(choice.cost.memory)} beyond the "
-            f"worker's start, and there are {format_bytes(memory)}. Give a smaller block_shape, or auto",
+            f"worker's start, and there are {format_bytes(memory)}. Give a smaller block_shape, or auto{_cure(part)}",
             part.about,
         )
     return choice
+
+
+def _cure(part: Part) -> str:
+    around = reads_around(part)
+    if not around:
+        return ""
+    return (
+        f"; or another boundary mode: {', '.join(around)} reads all of each axis that it goes around, in a corner the "
+        "whole array (`axes` says along which it runs)"
+    )
 
 
 def _voxels(part: Part, shape: Coordinate) -> list[int]:

@@ -16,7 +16,7 @@ from blockflow.planning.target import Target
 from blockflow.rtype import SubRegion
 from blockflow.storage import Array, ArraySpec
 
-__all__ = ["ApplyPart", "BlockCost", "Output", "Part", "PassPart"]
+__all__ = ["ApplyPart", "BlockCost", "Output", "Part", "PassPart", "held_bytes"]
 
 #: units of work for a voxel that nothing beside it matters to
 _LEAST_WORK = 3
@@ -148,8 +148,8 @@ class Part:
                     live -= held.pop(source, 0)
         written = self.bytes_written(write_roi)
         peak = max(peak, live + self.finishing_bytes(write_roi))
-        peak = math.ceil(_KEPT * peak) + self._held(write_roi) + _ALWAYS
-        return BlockCost(peak, read, needed, written, computed, work)
+        memory = held_bytes(peak) + self._held(write_roi)
+        return BlockCost(memory, read, needed, written, computed, work)
 
     def _scratch(self, step: Step) -> int:
         slot = step.slot
@@ -167,6 +167,11 @@ class Part:
     def finishing_bytes(self, write_roi: Roi) -> int:  # noqa: ARG002
         """What is needed when all is computed, to leave the result."""
         return 0
+
+
+def held_bytes(peak: int) -> int:
+    """What a worker holds beyond its start where so much is in use at one time."""
+    return math.ceil(_KEPT * peak) + _ALWAYS
 
 
 @dataclass(frozen=True, eq=False)

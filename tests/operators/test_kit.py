@@ -101,7 +101,7 @@ class OpKnowsItsBlocks(StagedOperator):
         (OpLooksFarther, "voxels differ from the whole"),
         (OpTellsTooLittle, "which was not announced as dirty"),
         (OpTakesMore, "scratch_bytes projects 0 for shape .*; 16"),
-        (OpTakesMoreOfTheSystem, r"scratch_bytes projects 0 for shape .*; 2\d{7} were taken"),
+        (OpTakesMoreOfTheSystem, r"scratch_bytes projects 0 for shape .*; (19|20)\d{6} were taken"),
         (OpPromisesTooMuch, "scratch_bytes projects 10000000 for shape .*; only"),
         (OpKnowsItsBlocks, "a pass in blocks of"),
     ],

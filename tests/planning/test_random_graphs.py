@@ -67,7 +67,7 @@ def chained(kind, upstream, values):
     if kind == "smooth":
         op = OpGaussianSmoothing()
         op.sigma.setValue(values.draw(st.sampled_from([0.5, 1.0, 1.7])))
-        op.mode.setValue(values.draw(st.sampled_from(["reflect", "nearest", "mirror", "constant"])))
+        op.mode.setValue(values.draw(st.sampled_from(["reflect", "nearest", "mirror", "constant", "wrap"])))
     elif kind == "threshold":
         op = OpThreshold()
         op.threshold.setValue(values.draw(st.integers(0, 100)))

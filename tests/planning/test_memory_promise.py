@@ -102,6 +102,13 @@ def onnx(array):
     return network(array, ".onnx")
 
 
+def around(array):
+    """A Gaussian that goes around the array: a corner of 64^3 voxels reads all 299 MB."""
+    smooth = smoothed(array)
+    smooth.mode.setValue("wrap")
+    return smooth.Output, (64, 64, 64)
+
+
 @pytest.mark.parametrize(
     ("graph", "dtype", "shape"),
     [
@@ -111,6 +118,7 @@ def onnx(array):
         (torchscript, "uint8", (512, 128, 128)),
         (tiles_of_torchscript, "uint8", (512, 128, 128)),
         (onnx, "uint8", (512, 128, 128)),
+        (around, "uint8", (650, 640, 720)),
     ],
 )
 def test_the_peak_is_at_most_the_projection_and_at_least_half_of_it(tmp_path, graph, dtype, shape):

@@ -247,9 +247,7 @@ class Operator(metaclass=OperatorMetaClass):
         result : ndarray
             Of the region's shape and the slot's dtype, not initialised; None for slots that are no arrays.
         """
-        raise NotImplementedError(
-            f"{type(self).__name__} must define execute, since it has outputs of its own"
-        )
+        raise NotImplementedError(f"{type(self).__name__} must define execute: it has outputs of its own")
 
     def propagateDirty(self, slot: Slot, subindex: tuple[int, ...], roi: Any) -> None:
         """Call `setDirty` of the outputs for what concerns them of the change of `roi` of an input."""
@@ -277,11 +275,17 @@ class Operator(metaclass=OperatorMetaClass):
         voxels = math.prod(int(b - a) for a, b in zip(roi.start, roi.stop, strict=True))
         return math.ceil(per_voxel * voxels)
 
-    def reads_around(self) -> bool:
-        """Whether some regions need more of its inputs than those in the middle: at the border, their other end.
+    @property
+    def native_memory(self) -> bool:
+        """Whether `execute` takes memory that Python does not know of, as libraries do that are not numpy."""
+        return False
 
-        The planner then looks at blocks all over the array for the memory that one may take.
-        """
+    def held_memory(self) -> Mapping[str, int]:
+        """Bytes that stay in a process after `execute`, by what they are for: those of one name are there once."""
+        return {}
+
+    def reads_around(self) -> bool:
+        """Whether some regions need more of its inputs than those in the middle; more blocks are planned with then."""
         return False
 
     def held_apart(self) -> str | None:

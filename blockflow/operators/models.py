@@ -1,9 +1,10 @@
-"""Models: loaded once in each process, called with batches of arrays."""
+"""Models: loaded once in each process, called with arrays."""
 
 import hashlib
 import importlib
 import importlib.util
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -12,21 +13,30 @@ from typing import Any
 import numpy as np
 
 from blockflow.errors import OperatorError
+from blockflow.operators.networks import ENDINGS, Network, is_network, read_network
 from blockflow.utility.python_files import load_module
 
-__all__ = ["Model", "digest_of_model", "load_model", "probed_context"]
+__all__ = ["Model", "digest_of_model", "in_short", "load_model", "probed_context"]
 
 Array = np.ndarray[Any, Any]
 
 #: how far a context is looked for
 _FARTHEST = 32
 
+#: two threads that ask for a model at one time load it once; what a module imports may ask for another
+_loading = threading.RLock()
+
+
+def _place(text: str) -> str:
+    """Where a model is: the path of its file, or the name of its module."""
+    return text if is_network(text) else text.rpartition(":")[0]
+
 
 def digest_of_model(text: str) -> str:
     """A hash of the file of a model; empty for one without a file of its own."""
-    place = text if text.endswith(".onnx") else text.rpartition(":")[0]
+    place = _place(text)
     path = Path(place)
-    if not place.endswith((".onnx", ".py")):
+    if not is_network(place) and path.suffix != ".py":
         try:
             found = importlib.util.find_spec(place)
         except (ImportError, ValueError):
@@ -38,31 +48,67 @@ def digest_of_model(text: str) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()[:32]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Model:
-    """A model: takes a batch of arrays `(batch, channels, *space)` and returns one, of as many voxels.
+    """A model: takes arrays `(channels, *space)`, and returns as many, of as many voxels.
 
-    `native`: it takes memory that Python does not know of.
+    It has a `network`, which computes several arrays in one pass and takes memory that Python does not know of, or a
+    `function`, which is called with one array after the other.
     """
 
     text: str
-    call: Callable[[Array], Array]
-    native: bool
+    network: Network | None = None
+    function: Callable[[Array], Array] | None = None
 
-    def __call__(self, batch: Array, channels: int) -> Array:
-        """The outputs for a batch, `(batch, channels, *space)`. OperatorError if they have another shape."""
-        made = np.asarray(self.call(batch))
-        wanted = (len(batch), channels, *batch.shape[2:])
+    @property
+    def held(self) -> Mapping[str, int]:
+        """What stays in the process once it is loaded, in bytes."""
+        return self.network.held if self.network else {}
+
+    def __call__(self, arrays: Sequence[Array], channels: int, at_once: int = 1) -> Array:
+        """The outputs for arrays of one shape: `(array, channels, *space)`.
+
+        A network gets `at_once` of them, the last one again where there are fewer: its rounding may follow the number.
+
+        Raises
+        ------
+        OperatorError
+            If the outputs have another shape.
+        """
+        made = self._of_network(arrays, at_once) if self.network else self._of_function(arrays)
+        wanted = (len(arrays), channels, *arrays[0].shape[1:])
         if made.shape != wanted:
+            shape = (len(arrays), *arrays[0].shape)
             raise OperatorError(
-                f"model {self.text} made shape {made.shape} of {batch.shape}; {wanted} is needed (batch, channels, "
+                f"model {self.text} made shape {made.shape} of {shape}; {wanted} is needed (batch, channels, "
                 "space): as many voxels as it gets, and as many channels as declared"
             )
         return made
 
+    def _of_network(self, arrays: Sequence[Array], at_once: int) -> Array:
+        assert self.network
+        only = self.network.only
+        number = max(len(arrays), at_once)
+        if only is not None and number > only:
+            raise OperatorError(
+                f"model {self.text} takes {only} arrays in a call, not {number}: give batch {only}"
+            )
+        number = only or number
+        made = np.asarray(self.network.call(np.stack([*arrays, *[arrays[-1]] * (number - len(arrays))])))
+        return made[: len(arrays)] if len(made) == number else made
+
+    def _of_function(self, arrays: Sequence[Array]) -> Array:
+        """Axes of one channel are left out."""
+        assert self.function
+        made = []
+        for one in arrays:
+            result = np.asarray(self.function(one[0] if len(one) == 1 else one))
+            made.append(result[np.newaxis] if result.ndim == one.ndim - 1 else result)
+        return np.stack(made)
+
 
 def load_model(text: str, device: str) -> Model:
-    """A model by the path of an ONNX file, or a callable by `module:name` or `path/to/file.py:name`.
+    """A model by the path of a network's file, or a callable by `module:name` or `path/to/file.py:name`.
 
     It is loaded once, and again when its file has changed.
 
@@ -73,28 +119,30 @@ def load_model(text: str, device: str) -> Model:
     ----------
     text : str
     device : str
-        "cpu" or "cuda", for ONNX.
+        "cpu" or "cuda", for networks.
 
     Raises
     ------
     OperatorError
     """
-    place = text if text.endswith(".onnx") else text.rpartition(":")[0]
     try:
-        file = Path(place).stat()
+        file = Path(_place(text)).stat()
+        stamp = (file.st_mtime_ns, file.st_size)
     except OSError:
-        return _loaded(text, device, (0, 0))
-    return _loaded(text, device, (file.st_mtime_ns, file.st_size))
+        stamp = (0, 0)
+    with _loading:
+        return _loaded(text, device, stamp)
 
 
 @lru_cache(8)
 def _loaded(text: str, device: str, stamp: tuple[int, int]) -> Model:  # noqa: ARG001 - a file that changed is another
-    if text.endswith(".onnx"):
-        return Model(text, _onnx(text, device), native=True)
+    if is_network(text):
+        return Model(text, network=read_network(text, device))
     place, colon, name = text.rpartition(":")
     if not colon:
         raise OperatorError(
-            f"model {text!r} is none: give module:name, path/to/file.py:name, or the path of an .onnx file"
+            f"model {text!r} is none: give module:name, path/to/file.py:name, or the path of a network's file, which "
+            f"ends in one of {ENDINGS}"
         )
     if device != "cpu":
         raise OperatorError(
@@ -105,7 +153,7 @@ def _loaded(text: str, device: str, stamp: tuple[int, int]) -> Model:  # noqa: A
         found = getattr(found, part, None)
     if not callable(found):
         raise OperatorError(f"model {text!r}: {place} has no callable {name!r}")
-    return Model(text, _one_by_one(found), native=False)
+    return Model(text, function=found)
 
 
 def _imported(place: str, text: str) -> Any:
@@ -115,45 +163,10 @@ def _imported(place: str, text: str) -> Any:
         raise OperatorError(f"model {text!r}: there is no module {place!r} ({error})") from None
 
 
-def _one_by_one(function: Callable[[Array], Array]) -> Callable[[Array], Array]:
-    """A function of single arrays as one of batches, with axes of one channel left out."""
-
-    def call(batch: Array) -> Array:
-        made = []
-        for one in batch:
-            given = one[0] if len(one) == 1 else one
-            result = np.asarray(function(given))
-            made.append(result[np.newaxis] if result.ndim == batch.ndim - 2 else result)
-        return np.stack(made)
-
-    return call
-
-
-def _onnx(path: str, device: str) -> Callable[[Array], Array]:
-    try:
-        import onnxruntime
-    except ImportError:
-        raise OperatorError(f"model {path!r} needs onnxruntime: pip install 'blockflow[onnx]'") from None
-    if not Path(path).is_file():
-        raise OperatorError(f"model {path!r}: there is no such file")
-    options = onnxruntime.SessionOptions()
-    options.enable_cpu_mem_arena = False  # memory goes back after each call, so that it can be told
-    options.intra_op_num_threads = 1  # workers and requests run beside each other already
-    wanted = "CUDAExecutionProvider" if device == "cuda" else "CPUExecutionProvider"
-    if wanted not in onnxruntime.get_available_providers():
-        raise OperatorError(f"model {path!r}: this onnxruntime has no {wanted}; choose device cpu")
-    try:
-        session = onnxruntime.InferenceSession(path, options, providers=[wanted])
-    except Exception as error:
-        raise OperatorError(f"model {path!r} cannot be loaded: {error}") from error
-    (given,) = session.get_inputs()
-    dtype = np.dtype({"tensor(float)": "float32", "tensor(double)": "float64"}.get(given.type, "float32"))
-
-    def call(batch: Array) -> Array:
-        made: Array = session.run(None, {given.name: np.ascontiguousarray(batch, dtype)})[0]
-        return made
-
-    return call
+def in_short(error: Exception) -> str:
+    """What a model said when it failed: of what TorchScript says, which begins with its own traceback, the end."""
+    lines = str(error).strip().splitlines() or [""]
+    return f"{type(error).__name__}: {lines[-1].removeprefix(f'{type(error).__name__}: ').rstrip('.')}"
 
 
 def probed_context(
@@ -168,21 +181,21 @@ def probed_context(
     """
     random = np.random.default_rng(0)
     for reach in (4, 12, _FARTHEST):
-        shape = (1, channels, *[2 * reach + 1] * dims)
+        shape = (channels, *[2 * reach + 1] * dims)
         seen = np.zeros(dims, int)
         for _ in range(3):
             data = (random.random(shape) * 200).astype(dtype)
             other = data.copy()
-            place: Any = (0, slice(None), *[reach] * dims)
+            place: Any = (slice(None), *[reach] * dims)
             other[place] = (random.random(channels) * 200).astype(dtype)
             try:
-                differs = (model(data, outputs) != model(other, outputs)).any((0, 1))
+                differs = (model([data], outputs) != model([other], outputs)).any((0, 1))
             except OperatorError:
                 raise
             except Exception as error:
                 raise OperatorError(
                     f"the context of model {model.text} cannot be found, since it fails for an array of shape {shape}: "
-                    f"{type(error).__name__}: {error}. Declare it: context"
+                    f"{in_short(error)}. Declare it: context"
                 ) from error
             for axis, places in enumerate(np.nonzero(differs)):
                 if len(places):

@@ -12,7 +12,8 @@ from blockflow.graph import InputSlot, MetaDict, Slot
 from blockflow.operators.bases import Array, ArrayOperator, Region
 from blockflow.operators.grey_values import dtype_of
 from blockflow.operators.grid import AxisFrom, regridded, volume_of
-from blockflow.operators.models import Model, digest_of_model, load_model, probed_context
+from blockflow.operators.models import Model, digest_of_model, in_short, load_model, probed_context
+from blockflow.operators.networks import ENDINGS, is_network
 from blockflow.operators.parameters import Parameter, at_least, each, one_of, text, whole
 from blockflow.operators.scratch import peak_bytes, peak_resident
 from blockflow.rtype import SubRegion
@@ -20,25 +21,29 @@ from blockflow.rtype import SubRegion
 __all__ = ["OpPredict"]
 
 #: the longest axis of what memory is measured on, and how much more the figure promises
-_WEIGHED, _MARGIN = 40, 1.3
+_WEIGHED, _MARGIN = 64, 1.3
+
+#: tiles that go into one call by themselves have at most so many voxels or, where memory is declared, bytes
+_VOXELS_AT_ONCE, _BYTES_AT_ONCE = 2**18, 2**29
 
 
 class OpPredict(ArrayOperator):
-    """What a model makes of the input: a callable (`module:name`, `path/to/file.py:name`), or an ONNX file.
+    """What a model makes of the input: a callable (`module:name`, `path/to/file.py:name`), ONNX or TorchScript file.
 
     The model returns as many voxels as it gets; `context` says how many voxels around a voxel it looks at, and is
     found by changing single voxels if it is not given. At the border of the array the data end. An axis of channels
     of the input must be the first. With `channels`, the output has that many, in front.
 
-    A region is given to the model whole, or cut into tiles of `tile` voxels, on a grid from the array's first voxel:
-    each is computed with its context, `batch` of them in one call, and the result does not depend on the blocks but
-    for what a call of another batch size rounds otherwise. The model is loaded once in each process.
+    A region is given to the model whole, or cut into tiles of `tile` voxels, on a grid from the array's first voxel,
+    each with its context. A network, that is a model in a file of its own, gets `batch` tiles in one call, never fewer:
+    the last one stands in for those that are missing. So every tile is computed alike whatever the blocks are.
+    Without tiles, regions of other shapes may be rounded otherwise. The model is loaded once in each process.
     """
 
     exactness = "approximate"
 
     Input = InputSlot()
-    model = Parameter(None, text, "module:name, path/to/file.py:name, or the path of an .onnx file")
+    model = Parameter(None, text, f"module:name, path/to/file.py:name, or the path of a network ({ENDINGS})")
     context = Parameter(
         None, each(at_least(0, whole)), "voxels around, for all axes or each; default: found", optional=True
     )
@@ -52,14 +57,22 @@ class OpPredict(ArrayOperator):
         "voxels of a tile, for all axes or each; default: the region",
         optional=True,
     )
-    batch = Parameter(1, at_least(1, whole), "tiles in one call")
-    device = Parameter("cpu", one_of("cpu", "cuda"), "cpu or cuda, for ONNX")
+    batch = Parameter(
+        None,
+        at_least(1, whole),
+        "tiles in one call of a network; default: what its library is quick with, as memory allows",
+        optional=True,
+    )
+    device = Parameter("cpu", one_of("cpu", "cuda"), "cpu or cuda, for networks")
     memory = Parameter(
         None, at_least(0), "bytes it takes for each voxel that it gets; default: measured", optional=True
     )
 
     digest = Parameter(
         doc="a hash of the model's file, found by itself: a changed file is another recipe", optional=True
+    )
+    found = Parameter(
+        doc="the context and what it was found for, found by itself: workers do not look again", optional=True
     )
 
     parallel_inputs = False
@@ -98,22 +111,15 @@ class OpPredict(ArrayOperator):
     def _context(self) -> tuple[int, ...]:
         channels, shape = self._inner()
         given = self.context.value
-        if given is None:
-            key = (
-                self.model.value,
-                self.device.value,
-                channels,
-                len(shape),
-                np.dtype(self.Input.meta.dtype).str,
-            )
-            found: dict[Any, tuple[int, ...]] = self.__dict__.setdefault("_found", {})
-            if key not in found:
-                dtype = np.dtype(self.Input.meta.dtype)
-                found[key] = probed_context(
-                    self._model(), max(channels, 1), len(shape), dtype, self.channels.value or 1
-                )
-            return found[key]
-        return self._per_axis(given, len(shape), self.context.path)
+        if given is not None:
+            return self._per_axis(given, len(shape), self.context.path)
+        dtype, made = np.dtype(self.Input.meta.dtype), self.channels.value
+        key = [self.model.value, self.digest.value, self.device.value, channels, len(shape), dtype.str, made]
+        if self.found.value is None or self.found.value[:-1] != key:
+            seen = probed_context(self._model(), max(channels, 1), len(shape), dtype, made or 1)
+            self.found.setValue([*key, seen])
+        context: tuple[int, ...] = self.found.value[-1]
+        return context
 
     def _tile(self, shape: Sequence[int]) -> tuple[int, ...] | None:
         given = self.tile.value
@@ -189,8 +195,33 @@ class OpPredict(ArrayOperator):
         for corner in product(*(range(a, b, size) for a, b, size in zip(start, stop, tile, strict=True))):
             yield list(corner), [min(a + size, b) for a, size, b in zip(corner, tile, stop, strict=True)]
 
+    def _at_once(self) -> int:
+        """How many tiles go into one call, for any region: a network may round otherwise for another number.
+
+        So it follows from parameters alone, not from what memory happens to be free or was measured.
+        """
+        _, shape = self._inner()
+        tile = self._tile(shape)
+        if tile is None:
+            return 1
+        if self.batch.value is not None or not is_network(self.model.value):
+            return self.batch.value or 1
+        network = self._model().network
+        assert network is not None
+        if network.only is not None:
+            return network.only
+        largest = [
+            min(size + 2 * around, most)
+            for size, around, most in zip(tile, self._context(), shape, strict=True)
+        ]
+        voxels = max(1, math.prod(largest))
+        limits = [network.good, _VOXELS_AT_ONCE // voxels]
+        if self.memory.value:
+            limits.append(int(_BYTES_AT_ONCE / (voxels * self.memory.value)))
+        return max(1, min(limits))
+
     def execute(self, slot: Slot, subindex: tuple[int, ...], roi: SubRegion, result: Array) -> None:
-        """Tile by tile; those of one shape, up to `batch`, in one call."""
+        """Tile by tile; those of one shape together, as many as go into a call."""
         start, stop = self._computed(roi)
         (region,) = self.requiredInputRoi(slot, subindex, roi).values()
         region.setInputShape(self.Input.meta.shape)
@@ -198,6 +229,7 @@ class OpPredict(ArrayOperator):
         channels, _ = self._inner()
         data = data if channels else data[np.newaxis]
         origin = self._read(start, stop)[0]
+        at_once = self._at_once()
         waiting: dict[tuple[int, ...], list[Any]] = {}
         for low, high in self._tiles(start, stop):
             first, last = self._read(low, high)
@@ -205,13 +237,13 @@ class OpPredict(ArrayOperator):
             shape = tuple(b - a for a, b in zip(first, last, strict=True))
             batch = waiting.setdefault(shape, [])
             batch.append((data[(slice(None), *part)], first, low, high))
-            if len(batch) == self.batch.value:
-                self._predict(waiting.pop(shape), roi, result)
+            if len(batch) == at_once:
+                self._predict(waiting.pop(shape), at_once, roi, result)
         for batch in waiting.values():
-            self._predict(batch, roi, result)
+            self._predict(batch, at_once, roi, result)
 
-    def _predict(self, batch: list[Any], roi: SubRegion, result: Array) -> None:
-        made = self._model()(np.stack([part for part, *_ in batch]), self.channels.value or 1)
+    def _predict(self, batch: list[Any], at_once: int, roi: SubRegion, result: Array) -> None:
+        made = self._model()([part for part, *_ in batch], self.channels.value or 1, at_once)
         start, stop = self._flat(roi)
         wanted = made[:, roi.start[0] : roi.stop[0]] if self.channels.value is not None else made[:, 0]
         for one, (_, first, low, high) in zip(wanted, batch, strict=True):
@@ -223,21 +255,48 @@ class OpPredict(ArrayOperator):
             taken: Any = (..., *source)
             np.copyto(result[into], one[taken], casting="unsafe")
 
+    @property
+    def native_memory(self) -> bool:
+        """Of a network."""
+        return is_network(self.model.value)
+
+    def held_memory(self) -> Mapping[str, int]:
+        """The network, and the library that computes it."""
+        return self._model().held
+
     def scratch_bytes(self, slot: Slot, subindex: tuple[int, ...], roi: SubRegion) -> int:
-        """The batch, and what the model takes for each voxel that it gets: as given, or measured on a small region."""
+        """What a call takes for each voxel that it gets: as given, beside the tiles, or measured on a smaller one."""
         start, stop = self._computed(roi)
         tiles = list(self._tiles(start, stop))
         sizes = [[b - a for a, b in zip(*self._read(low, high), strict=True)] for low, high in tiles]
         largest = max(sizes, key=math.prod)
+        at_once = self._at_once()
+        if not self.native_memory:
+            at_once = min(at_once, len(tiles))  # none stands in for another
         channels, _ = self._inner()
-        dtype = np.dtype(self.Input.meta.dtype)
-        voxels: int = math.prod(largest) * min(self.batch.value, len(tiles))
-        stacked: int = voxels * max(channels, 1) * dtype.itemsize
         if self.memory.value is not None:
-            return stacked + int(voxels * self.memory.value) + 1
-        small = [min(size, _WEIGHED) for size in largest]
-        model, outputs = self._model(), self.channels.value or 1
-        data = np.ones((1, max(channels, 1), *small), dtype)
-        measure = peak_resident if model.native else peak_bytes
-        taken = measure(lambda: model(data, outputs))
-        return stacked + int(_MARGIN * taken * voxels / math.prod(small)) + 1
+            itemsize = np.dtype(self.Input.meta.dtype).itemsize
+            voxels = math.prod(largest) * at_once
+            return int(voxels * (max(channels, 1) * itemsize + self.memory.value)) + 1
+        small = tuple(min(size, _WEIGHED) for size in largest)
+        taken = self._measured((max(channels, 1), *small), at_once)
+        return int(_MARGIN * taken * math.prod(largest) / math.prod(small)) + 1
+
+    def _measured(self, shape: tuple[int, ...], at_once: int) -> int:
+        """What a call with arrays of a shape takes; it is made once."""
+        model, outputs, dtype = self._model(), self.channels.value or 1, np.dtype(self.Input.meta.dtype)
+        seen: dict[Any, int] = self.__dict__.setdefault("_seen", {})
+        key = (model, shape, at_once, outputs, dtype)
+        if key not in seen:
+            arrays = [np.ones(shape, dtype)] * at_once
+            measure = peak_resident if self.native_memory else peak_bytes
+            try:
+                seen[key] = measure(lambda: model(arrays, outputs, at_once))
+            except OperatorError:
+                raise
+            except Exception as error:
+                raise OperatorError(
+                    f"the memory of model {model.text} cannot be measured, since it fails for {at_once} arrays of "
+                    f"shape {shape}: {in_short(error)}. Declare it: memory"
+                ) from error
+        return seen[key]

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from blockflow.errors import OperatorError
+from blockflow.utility.freed_memory import give_back_freed_memory
 
 __all__ = ["peak_bytes", "peak_resident"]
 
@@ -39,6 +40,7 @@ def peak_resident(function: Callable[[], object]) -> int:
     OperatorError where the system does not tell (only Linux does).
     """
     with _one_at_a_time:
+        give_back_freed_memory()  # else what is taken again would not be seen
         try:
             Path("/proc/self/clear_refs").write_text("5")  # the greatest resident memory is that of now
         except OSError as error:

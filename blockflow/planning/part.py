@@ -148,13 +148,21 @@ class Part:
                     live -= held.pop(source, 0)
         written = self.bytes_written(write_roi)
         peak = max(peak, live + self.finishing_bytes(write_roi))
-        return BlockCost(held_bytes(peak), read, needed, written, computed, work)
+        memory = held_bytes(peak) + self._held(write_roi)
+        return BlockCost(memory, read, needed, written, computed, work)
 
     def _scratch(self, step: Step) -> int:
         slot = step.slot
         assert slot.operator is not None
         roi = SubRegion(slot, step.start, step.stop)
         return slot.operator.scratch_bytes(slot.top_level_slot, slot.subindex, roi)
+
+    def _held(self, write_roi: Roi) -> int:
+        """What the operators hold in a worker, between blocks too."""
+        held: dict[str, int] = {}
+        for operator in self.operators(write_roi):
+            held |= operator.held_memory()
+        return sum(held.values())
 
     def finishing_bytes(self, write_roi: Roi) -> int:  # noqa: ARG002
         """What is needed when all is computed, to leave the result."""

@@ -89,6 +89,7 @@ def _common(draft: Draft, planned: PlannedTask, part: Part, merged: Sequence[Sta
         },
         "in_order": planned.in_order,
         "steps": tuple(sorted(draft.names[operator] for operator in deciding)),
+        "keeps_memory": not any(operator.native_memory for operator in computing),
     }
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from blockflow.errors import TaskError
 from blockflow.graph import Operator, Slot, StagedOperator, StageGrid
@@ -13,6 +13,7 @@ from blockflow.graph.window import Window
 from blockflow.storage import Array, BlockResults, open_array, open_results
 from blockflow.tasks.graph_data import GraphData, Node, SlotRef
 from blockflow.tasks.recipe import code_of_class
+from blockflow.utility.freed_memory import give_back_freed_memory
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,6 +27,8 @@ class Program:
 
     `merged` gives for operators in stages, by one of their outputs, the grid of the pass and where the result of the
     merge is. `steps` names the operators that decide what is computed; the others are there for their metadata.
+    `keeps_memory`: blocks are alike, so what one has freed is kept for the next. Not where libraries take memory that
+    is not numpy's: in six blocks a worker with a network grew to twice what it holds if each block gives all back.
     `in_order` are paths of arrays that another task writes meanwhile: of them, just what lies in a block's read ROI is
     sure to be done.
     """
@@ -35,9 +38,7 @@ class Program:
     merged: Mapping[SlotRef, tuple[StageGrid, str]]
     steps: tuple[str, ...]
     in_order: tuple[str, ...]
-
-    #: blocks are alike, so what one has freed is kept for the next
-    keeps_memory: ClassVar[bool] = True
+    keeps_memory: bool
 
     def recipe_code(self) -> dict[str, Any]:
         """All that decides what the task computes, but for its blocks and what is in its arrays."""
@@ -82,6 +83,10 @@ class Program:
         for ref, (grid, path) in self.merged.items():
             self._staged(ref, operators).give_merged(grid, open_results(path).read(0))
         return operators
+
+    def _end_block(self) -> None:
+        if not self.keeps_memory:
+            give_back_freed_memory()
 
     @contextmanager
     def at_hand(
@@ -143,6 +148,7 @@ class ApplyProgram(Program):
             for array, slot in self.targets.values():
                 if slot in data:  # else the block lies beside the array
                     array[block.write_roi.intersect(array.roi)] = data[slot]
+        self._end_block()
 
 
 @dataclass(frozen=True)
@@ -167,6 +173,7 @@ class PassProgram(Program):
         }
         with self.at_hand(needed, block):
             results.write(index, **operator.measure(self.grid, index))
+        self._end_block()
 
 
 @dataclass(frozen=True)

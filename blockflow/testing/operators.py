@@ -13,7 +13,7 @@ import numpy as np
 
 from blockflow.graph import Operator, Slot, StagedOperator, StageGrid
 from blockflow.operators.parameters import Parameter
-from blockflow.operators.scratch import peak_bytes
+from blockflow.operators.scratch import peak_bytes, peak_resident
 from blockflow.rtype import SubRegion
 
 __all__ = ["OperatorReport", "check_operator"]
@@ -231,11 +231,13 @@ def _check_scratch(op: Operator, slot: Slot, shape: Sequence[int]) -> float | No
     roi = SubRegion(slot, [0] * len(shape), list(shape))
     projected = op.scratch_bytes(slot, (), roi)
     result = slot.stype.allocateDestination(roi)
+    result[...] = 0  # memory that was never touched is not held yet
     watched = {leaf: leaf.source._value for leaf in _leaves(op) if isinstance(leaf.source._value, _Watched)}
     for leaf, one in watched.items():
         _set(leaf, one.data)
     slot[:].wait()  # what is imported and merged at the first call is not of this one
-    taken = peak_bytes(lambda: op._execute(slot, roi, result))
+    measure = peak_resident if op.native_memory else peak_bytes
+    taken = measure(lambda: op._execute(slot, roi, result))
     for leaf, one in watched.items():
         _set(leaf, one)
     assert taken <= projected + _SMALL, (

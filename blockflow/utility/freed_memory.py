@@ -3,7 +3,7 @@
 import ctypes
 import sys
 
-__all__ = ["keep_freed_memory"]
+__all__ = ["give_back_freed_memory", "keep_freed_memory"]
 
 #: numbers of options of glibc's `mallopt`, see mallopt(3)
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4
@@ -24,3 +24,9 @@ def keep_freed_memory() -> None:
     if hasattr(libc, "mallopt"):
         libc.mallopt(_MMAP_MAX, 0)
         libc.mallopt(_TRIM_THRESHOLD, _LARGEST)
+
+
+def give_back_freed_memory() -> None:
+    """Give memory that was freed, but kept, back to the system: what is held afterwards is in use."""
+    if sys.platform.startswith("linux") and hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
+        libc.malloc_trim(0)

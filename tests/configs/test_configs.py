@@ -67,6 +67,22 @@ def test_predict(folder, monkeypatch):
     np.testing.assert_array_equal(zarr.open(str(folder / "results/edges.zarr"))[:], expected)
 
 
+def test_network(folder):
+    """The outlines are where the gradient is steep; the network that finds them is made by the script beside it."""
+    pytest.importorskip("torch", reason="PyTorch is not installed: configs/network.yaml is NOT tested")
+    subprocess.run([sys.executable, str(folder / "edge_network.py")], check=True, timeout=100)
+    run(folder, "network")
+    raw = np.pad(zarr.open(str(folder / "sample/raw"))[:].astype(np.float32), 1)
+    inner = slice(1, -1)
+    squares = sum(
+        ((np.roll(raw, -1, axis) - np.roll(raw, 1, axis))[inner, inner, inner] / 2) ** 2 for axis in range(3)
+    )
+    outlines = zarr.open(str(folder / "results/outlines.zarr"))[:]
+    clear = np.abs(squares - 25**2) > 0.01
+    np.testing.assert_array_equal(outlines[clear], (squares > 25**2)[clear])
+    assert 0.01 < outlines.mean() < 0.99
+
+
 def test_copy(folder):
     """The part is the crop of the labels, in shards, and the second task follows from it."""
     run(folder, "copy")

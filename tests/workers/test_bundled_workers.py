@@ -8,7 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.ndimage
 import zarr
+from operators.networks import weights_of, write_network
 from traces import records
 
 import blockflow
@@ -155,6 +157,37 @@ def test_predict_may_make_channels_and_name_attributes(volume, voxels, models):
         "predict", voxels((8, 8, 8)), input=path, output="n.zarr", model="models:Net.apply", run_dir="r2"
     )
     np.testing.assert_array_equal(zarr.open("n.zarr")[:], data + 1)
+
+
+@pytest.mark.parametrize("ending", [".onnx", ".pt"])
+def test_predict_takes_networks_and_channels(voxels, ending):
+    """Three channels go into a network that lies in `folder`, and two come out, across the borders of blocks."""
+    data = np.random.default_rng(1).integers(0, 99, (3, 20, 18, 22)).astype("f4")
+    array = zarr.create_array("c.zarr", shape=data.shape, dtype="f4", chunks=(3, 8, 8, 8),
+                              attributes={"voxel_size": [4, 3, 3], "axis_names": ["c^", "z", "y", "x"]})  # fmt: skip
+    array[:] = data
+    Path("nets").mkdir()
+    weights = weights_of(2, 3, whole=True)
+    write_network(f"nets/net{ending}", weights)
+    read = voxels((10, 10, 10), (-1, -1, -1))
+    arguments = {"input": "c.zarr", "output": "o.zarr", "model": f"net{ending}", "folder": "nets"}
+    assert run("predict", read, voxels((8, 8, 8)), **arguments, channels=2)
+    expected = [
+        sum(scipy.ndimage.correlate(one.astype(float), w, mode="constant") for one, w in zip(data, row))
+        for row in weights
+    ]
+    np.testing.assert_array_equal(zarr.open("o.zarr")[:], np.stack(expected))
+    for wrong in ({"device": "tpu"}, {"model": "nothing.pt"}):
+        with pytest.raises(TaskError, match=next(iter(wrong.values()))):
+            run("predict", read, voxels((8, 8, 8)), **arguments | wrong, channels=2, run_dir="other")
+
+
+def test_predict_takes_a_function_by_the_path_of_its_file(volume, voxels, models):
+    """`path/to/file.py:name`, as the operator does."""
+    path, data = volume
+    model = f"{Path('models.py').absolute()}:Net.apply"
+    assert run("predict", voxels((8, 8, 8)), input=path, output="o.zarr", model=model)
+    np.testing.assert_array_equal(zarr.open("o.zarr")[:], data + 1)
 
 
 def test_a_changed_model_file_is_another_recipe(volume, voxels, models):

@@ -149,6 +149,12 @@ def _run(
         },
         {task.name: [before.name for before in task.task.upstream] for task in prepared},
     )
+
+    def when_started() -> None:
+        stop.listen()
+        for tracking in trackings.values():
+            tracking.reserve()
+
     problems: list[str] = []
     states: Mapping[str, Any] = {}
     with _Stop(run, progress) as stop:
@@ -156,10 +162,10 @@ def _run(
             if not any(tracking.to_do for tracking in trackings.values()):
                 progress.note("every block is done already")
             elif compute.distribute_workers:
-                states = serve(pipeline, progress, stop.listen, stop.is_overdue)
+                states = serve(pipeline, progress, when_started, stop.is_overdue)
             else:
                 workers = _serial_workers(run, prepared, progress, stop)
-                states = serve_in_process(pipeline, progress, stop.listen, stop.is_overdue, workers)
+                states = serve_in_process(pipeline, progress, when_started, stop.is_overdue, workers)
         except EnginePanicError as error:
             write_aside(run.stop_file, b"now")
             problems.append(str(error))

@@ -1,6 +1,7 @@
 """A tracking store on disk: Daisy's marks for one recipe, grid and set of outputs, and our journal beside them."""
 
 import math
+import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -138,6 +139,16 @@ class Store:
             return None
         marks: NDArray[np.uint8] = np.memmap(chunk, np.uint8, mode, shape=shape)
         return marks[tuple(slice(0, count) for count in self.grid.shape)]
+
+    def reserve(self) -> None:
+        """Give Daisy's marks their room on the disk, once Daisy has made the files: `OSError` if there is none.
+
+        They are mapped into the driver's memory, and a process that writes a page there is no room for ends at once.
+        """
+        for file in self.daisy_path.glob("*/c/**/*"):
+            if file.is_file() and (size := file.stat().st_size):
+                with file.open("r+b") as opened:
+                    os.posix_fallocate(opened.fileno(), 0, size)
 
     def mend(self) -> None:
         """Let Daisy make its marks anew if it was killed while it made them: then no block is known to be done."""

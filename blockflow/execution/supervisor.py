@@ -284,8 +284,16 @@ def supervise(description: Path, address: Any) -> None:
     Raises
     ------
     SystemExit
-        With a message, if the task cannot go on: its workers cannot start, or the driver is gone.
+        With a message, if the task cannot go on: its workers cannot start, the driver is gone, or the run directory
+        cannot be read or written.
     """
+    try:
+        _supervise(description, address)
+    except OSError as error:
+        raise SystemExit(f"{description}: the supervisor cannot go on: {error}") from error
+
+
+def _supervise(description: Path, address: Any) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver decides; it is asked through the stop file
     assignment = Assignment.load(description)
     run = assignment.run_directory

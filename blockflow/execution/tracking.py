@@ -50,6 +50,10 @@ class TrackingPlan:
         """How many blocks are left."""
         return int(np.count_nonzero(self.remaining))
 
+    def reserve(self) -> None:
+        """Give the marks of the blocks their room on the disk, once the engine is up. `OSError` if there is none."""
+        Store.load(self.store).reserve()
+
 
 def plan_tracking(
     folder: Path,

@@ -173,6 +173,57 @@ def test_a_full_run_directory_ends_the_run_with_a_message(task, disk, when):
     np.testing.assert_array_equal(zarr.open("out.zarr")[:], expected)
 
 
+GRAPH = """
+name: norm
+run_dir: DISK/run
+compute: {num_workers: 2}
+arrays: {raw: {path: volume.zarr}}
+operators:
+  norm: {type: "full.py:OpFull", inputs: {Input: raw}}
+outputs:
+  norm: {slot: norm, path: norm.zarr, block_shape: [64, 48, 48], max_retries: 0}
+"""
+
+#: fills the disk at the stage that the file `fill` names
+FULL = """
+import os
+from pathlib import Path
+from blockflow.operators import OpNormalizeMinMax
+
+def fill(stage):
+    order = Path("fill")
+    if order.exists() and order.read_text() == stage:
+        os.system("cat /dev/zero > DISK/filler 2> /dev/null")
+
+class OpFull(OpNormalizeMinMax):
+    def measure(self, grid, index):
+        fill("pass")
+        return super().measure(grid, index)
+
+    def merge(self, grid, results):
+        fill("merge")
+        return super().merge(grid, results)
+"""
+
+
+@pytest.mark.parametrize("stage", ["pass", "merge"])
+def test_a_disk_that_is_full_when_a_stage_leaves_its_result(volume, disk, stage):
+    """What cannot be left is no result: nothing behind it is computed, and with room a rerun is right."""
+    folder, _ = disk
+    Path("config.yaml").write_text(GRAPH.replace("DISK", str(folder)))
+    Path("full.py").write_text(FULL.replace("DISK", str(folder)))
+    Path("fill").write_text(stage)
+    end = run((1, 2))
+    assert "No space left" in end.stdout + end.stderr + "".join(map(str, records(folder / "run")))
+    assert not zarr.open("norm.zarr")[:].any()
+    Path("fill").unlink()
+    (folder / "filler").unlink()
+    run(0)
+    low, high = (float(value) for value in (volume[1].min(), volume[1].max()))
+    expected = ((volume[1].astype("f8") - low) / (high - low)).astype("f4")
+    np.testing.assert_array_equal(zarr.open("norm.zarr")[:], expected)
+
+
 def test_a_limit_on_open_files_never_spoils_a_run(task):
     """With 40 open files at most the run works, or says what failed; without the limit a rerun heals."""
     write, expected = task

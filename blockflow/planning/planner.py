@@ -306,7 +306,7 @@ def _spec(slot: Slot, target: Target, read: Mapping[Slot, Array]) -> ArraySpec:
     like = next((array for array in read.values() if array.shape == shape), None) or next(
         iter(read.values()), None
     )
-    return spec_of(slot, target, like.chunks if like is not None else None)
+    return spec_of(slot, target, like)
 
 
 def _staged(slots: Iterable[Slot]) -> list[StagedOperator]:
@@ -329,7 +329,7 @@ def _layout(operator: StagedOperator, read: Mapping[Slot, Array], names: Mapping
     shape = tuple(int(size) for size in slot.meta.shape)
     like = next((array for array in read.values() if array.shape == shape), None)
     target = Target(f"the input of {names.get(operator, operator.name)}")
-    return replace(spec_of(slot, target, like.chunks if like else None), metadata=volume_of_slot(slot))
+    return replace(spec_of(slot, target, like), metadata=volume_of_slot(slot))
 
 
 def _stage(

@@ -2,7 +2,6 @@
 
 import math
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from blockflow.errors import PlanError, StorageError
 from blockflow.graph import Slot
 from blockflow.graph.regions import required_regions
 from blockflow.operators.grid import volume_of
-from blockflow.storage import ArraySpec
+from blockflow.storage import Array, ArraySpec
 from blockflow.storage.metadata import VolumeMetadata
 
 __all__ = ["Target", "spec_of", "storable_shape", "volume_of_slot"]
@@ -87,8 +86,8 @@ def _same_shape_upstream(slot: Slot, shape: tuple[int, ...]) -> Slot | None:
     return next((source for source in needed if tuple(source.meta.shape) == shape), None)
 
 
-def spec_of(slot: Slot, target: Target, chunks_of_input: Sequence[int] | None) -> ArraySpec:
-    """The description of the array that a slot's data are stored in.
+def spec_of(slot: Slot, target: Target, like: Array | None) -> ArraySpec:
+    """The description of the array that a slot's data are stored in; with the chunks of `like` where nothing is said.
 
     Raises
     ------
@@ -97,12 +96,16 @@ def spec_of(slot: Slot, target: Target, chunks_of_input: Sequence[int] | None) -
     """
     shape = storable_shape(slot, target)
     try:
+        metadata = volume_of_slot(slot)
         return ArraySpec(
             path=target.path,
             shape=shape,
             dtype=str(np.dtype(slot.meta.dtype)),
-            metadata=volume_of_slot(slot),
-            chunks=target.chunks or _default_chunks(shape, chunks_of_input, target.shards),
+            metadata=metadata,
+            chunks=target.chunks
+            or target.shards
+            or _chunks_like(shape, metadata, like)
+            or _usual_chunks(shape),
             shards=target.shards,
             compressor=target.compressor,
             fill_value=target.fill_value,
@@ -150,13 +153,24 @@ def _why_not_ready(slot: Slot) -> str:
     return reasons[-1] if reasons else "its operator says so"
 
 
-def _default_chunks(
-    shape: tuple[int, ...], of_input: Sequence[int] | None, shards: Sequence[int] | None
-) -> tuple[int, ...]:
-    if shards is not None:
-        return tuple(shards)
-    if of_input is not None and len(of_input) == len(shape):
-        return tuple(min(chunk, size) for chunk, size in zip(of_input, shape, strict=True))
+def _chunks_like(
+    shape: tuple[int, ...], metadata: VolumeMetadata, like: Array | None
+) -> tuple[int, ...] | None:
+    """The chunks of another array; where it has other channels, just along the axes of space, one channel in each."""
+    if like is None:
+        return None
+    chunks = list(like.chunks)
+    if len(chunks) != len(shape):
+        theirs = [like.chunks[axis] for axis in like.metadata.spatial_axes]
+        if len(theirs) != len(metadata.spatial_axes):
+            return None
+        chunks = [1] * len(shape)
+        for axis, chunk in zip(metadata.spatial_axes, theirs, strict=True):
+            chunks[axis] = chunk
+    return tuple(min(chunk, size) for chunk, size in zip(chunks, shape, strict=True))
+
+
+def _usual_chunks(shape: tuple[int, ...]) -> tuple[int, ...]:
     edge = max(1, round(_CHUNK_VOXELS ** (1 / len(shape))))
     chunks = [min(edge, size) for size in shape]
     for axis in reversed(range(len(shape))):  # what thin axes leave over goes to the others

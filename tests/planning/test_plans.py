@@ -11,6 +11,7 @@ from blockflow.operators import (
     OpDownsample,
     OpFlip,
     OpGaussianSmoothing,
+    OpHessianEigenvalues,
     OpMean,
     OpPad,
     OpThreshold,
@@ -102,6 +103,14 @@ def test_a_plan_is_the_same_each_time_and_survives_json(tmp_path):
     }
     plans = [plan_of(outputs, tmp_path, num_workers=2) for _ in range(2)]
     assert plans[0] == plans[1] == Plan.from_json(plans[0].to_json())
+
+
+def test_chunks_are_those_of_the_input_along_the_axes_of_space(tmp_path):
+    """An output that has channels of its own keeps the input's chunks in space, with one channel in each."""
+    hessian = after(raw(tmp_path), OpHessianEigenvalues, sigma=1.0)
+    (output,) = planned_here({hessian.Output: tmp_path / "out"}, tmp_path / "work").draft.outputs
+    assert output.spec.shape == (3, 40, 48, 36)
+    assert output.spec.chunks == (1, 8, 8, 8)
 
 
 @pytest.mark.parametrize(

@@ -4,20 +4,23 @@ A recipe holds the code, the parameters, the inputs, the output's description an
 total ROI: a block at the same place with the same ROIs and recipe has the same voxels.
 """
 
+import copyreg
 import dataclasses
+import functools
 import hashlib
 import inspect
 import json
+import os
+import random
 import re
 import sys
 import sysconfig
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import Enum
-from functools import cached_property
 from importlib import metadata
 from pathlib import Path
-from types import CodeType, ModuleType
+from types import CodeType, FunctionType, MappingProxyType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -49,10 +52,16 @@ def code_of_file(path: Path) -> dict[str, Any]:
 
 
 class _Seen(dict[int, Any]):
-    """Functions and classes that are described already, kept alive: each is described where it is met first."""
+    """Functions, classes and objects that are described already, kept alive: each is described where it is met first.
 
-    #: what cannot be compared is other than anything; else, as in the values of a module, it is its type
-    strict = True
+    `within` is what is being described just now, one in the other; an object that leads back to itself ends there.
+    """
+
+    def __init__(self, within: "set[int] | None" = None, *, strict: bool = True) -> None:
+        super().__init__()
+        self.within: set[int] = set() if within is None else within
+        #: what cannot be compared is other than anything; else, as in the values of a module, it is its type
+        self.strict = strict
 
     def met(self, value: Any) -> bool:
         """Whether `value` was met before; it counts as met from now on."""
@@ -60,6 +69,10 @@ class _Seen(dict[int, Any]):
             return True
         self[id(value)] = value
         return False
+
+    def apart(self) -> "_Seen":
+        """For one of several whose order means nothing: none of them knows what another one met."""
+        return _Seen(self.within, strict=self.strict)
 
 
 def code_of_function(function: Callable[..., Any], _seen: _Seen | None = None) -> dict[str, Any]:
@@ -124,7 +137,7 @@ def _code_of_member(value: Any, seen: _Seen) -> Any:
     value = getattr(value, "__func__", value)  # of static and class methods
     if isinstance(value, property):
         value = value.fget
-    elif isinstance(value, cached_property):
+    elif isinstance(value, functools.cached_property):
         value = value.func
     described = _described(value, seen)
     return type(value).__qualname__ if described is None else described[0]
@@ -132,33 +145,42 @@ def _code_of_member(value: Any, seen: _Seen) -> Any:
 
 def _described(value: Any, seen: _Seen, module: str | None = None) -> tuple[Any] | None:
     """The code of a function or class that is from `module` or not installed, or a value; None for all else."""
-    value = (
-        value if isinstance(value, type) else getattr(value, "__wrapped__", value)
-    )  # of functools.lru_cache
-    if inspect.isfunction(value) or isinstance(value, type):
-        if value.__module__ != module and module is not None and not _is_loose(value.__module__):
-            return None
-        return (code_of_class(value, seen) if isinstance(value, type) else code_of_function(value, seen),)
-    if value is None or inspect.isroutine(value) or inspect.isdatadescriptor(value):
-        return None
-    if isinstance(value, Graph | Operator | Slot):  # live ones know who is connected, and are never sent
-        return (type(value).__qualname__,)
     strict, seen.strict = seen.strict, False
     try:
-        return (_plain(value, seen),)
+        return _described_value(value, seen, module)
+    except Exception:  # noqa: BLE001 - a value may be anything, and answer anything
+        return (type(value).__qualname__,)
     finally:
         seen.strict = strict
 
 
+def _described_value(value: Any, seen: _Seen, module: str | None) -> tuple[Any] | None:
+    if not isinstance(value, type | FunctionType):
+        wrapped = getattr(value, "__wrapped__", None)  # of functools.lru_cache, and compiled functions
+        value = wrapped if inspect.isfunction(wrapped) else value
+    if inspect.isfunction(value) or isinstance(value, type):
+        if value.__module__ != module and module is not None and not _is_loose(value.__module__):
+            return None
+        return (code_of_class(value, seen) if isinstance(value, type) else code_of_function(value, seen),)
+    if value is None or inspect.isbuiltin(value) or inspect.isdatadescriptor(value):
+        return None
+    return (_plain(value, seen),)
+
+
 def _is_loose(module: str) -> bool:
     """Whether a module is a file of the user's, not one of a distribution, of Python, or of this package."""
-    if module.partition(".")[0] == __name__.partition(".")[0]:
+    if module.partition(".")[0] in ("builtins", __name__.partition(".")[0]):
         return False
     file = getattr(sys.modules.get(module), "__file__", None)
     if file is None:
         return module == "__main__"
-    installed = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
-    return not any(Path(file).is_relative_to(folder) for folder in installed)
+    return not any(Path(file).is_relative_to(folder) for folder in _installed())
+
+
+@functools.cache
+def _installed() -> set[str]:
+    """The folders of distributions and of Python itself."""
+    return {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
 
 
 def _named_globals(function: Any, seen: _Seen) -> dict[str, Any]:
@@ -217,48 +239,128 @@ def _compiled(code: CodeType) -> Any:
 
 
 def _plain(value: Any, seen: _Seen | None = None) -> Any:
-    """`value` as JSON data that is equal for equal values."""
+    """`value` as JSON data that is equal for equal values, in any process."""
     seen = _Seen() if seen is None else seen
-    if isinstance(value, Enum):
-        return {type(value).__qualname__: value.name}
-    if value is None or isinstance(value, bool | int | float | str):
+    if value is None or type(value) in (bool, int, float, str):
         return value
+    if id(value) in seen.within:
+        return {"within itself": type(value).__qualname__}
+    seen.within.add(id(value))
+    try:
+        return _compound(value, seen)
+    finally:
+        seen.within.discard(id(value))
+
+
+def _compound(value: Any, seen: _Seen) -> Any:
+    if isinstance(value, Enum):
+        return _of_class(value, seen, [value.name, _plain(value.value, seen)])
+    if isinstance(value, bool | int | float | str):
+        return _of_class(value, seen, value) if _is_loose(type(value).__module__) else value
     if isinstance(value, Path):
         return str(value)
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, np.ndarray):
-        return {
-            "ndarray": [list(value.shape), str(value.dtype), _digest(np.ascontiguousarray(value).tobytes())]
-        }
-    if isinstance(value, Mapping):
-        return {str(key): _plain(value[key], seen) for key in sorted(value, key=str)}
+    if isinstance(value, bytes | bytearray):
+        return {type(value).__qualname__: _digest(bytes(value))}
+    if isinstance(value, np.generic | np.ndarray):
+        return _numbers(value, seen)
+    if isinstance(value, dict | MappingProxyType):
+        return _of_class(value, seen, _items(value, seen))
     if isinstance(value, list | tuple):
-        return [_plain(item, seen) for item in value]
+        return _of_class(value, seen, [_plain(item, seen) for item in value])
     if isinstance(value, set | frozenset):
-        return sorted((_plain(item, seen) for item in value), key=str)
+        return sorted((_plain(item, seen.apart()) for item in value), key=_text)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-        return {type(value).__qualname__: _plain(fields, seen)}
+        return {type(value).__qualname__: _plain(fields, seen)} | _code_if_loose(type(value), seen)
     if isinstance(value, type):
         return code_of_class(value, seen)
-    if inspect.isroutine(value):
+    if inspect.isroutine(value) or isinstance(value, functools.partial):
         return code_of_function(value, seen)
-    return {type(value).__qualname__: _content(value, seen)}
+    return {type(value).__qualname__: _content(value, seen)} | _code_if_loose(type(value), seen)
+
+
+def _of_class(value: Any, seen: _Seen, content: Any) -> Any:
+    """The content of a value, with the code of its class where that is a user's."""
+    code = _code_if_loose(type(value), seen)
+    return {type(value).__qualname__: content} | code if code or isinstance(value, Enum) else content
+
+
+def _code_if_loose(cls: type, seen: _Seen) -> dict[str, Any]:
+    return {"class": code_of_class(cls, seen)} if _is_loose(cls.__module__) else {}
+
+
+def _items(mapping: Mapping[Any, Any], seen: _Seen) -> Any:
+    """By name, or in pairs where keys are something else than names."""
+    if all(type(key) is str for key in mapping):
+        return {key: _plain(mapping[key], seen) for key in sorted(mapping)}
+    pairs = ([_plain(key, seen.apart()), _plain(item, seen.apart())] for key, item in mapping.items())
+    return {"items": sorted(pairs, key=_text)}
+
+
+def _numbers(value: Any, seen: _Seen) -> Any:
+    if isinstance(value, np.generic):
+        item = value.item()
+        return item if isinstance(item, bool | int | float | str) else [str(value.dtype), repr(item)]
+    about: list[Any] = [list(value.shape), str(value.dtype)]
+    if value.dtype.hasobject:
+        return {"ndarray": [*about, _plain(value.tolist(), seen)]}
+    about.append(_digest(np.ascontiguousarray(value).tobytes()))
+    if isinstance(value, np.ma.MaskedArray):
+        about.append(_digest(np.ma.getmaskarray(value).tobytes()))
+    return {"ndarray": about}
+
+
+#: what differs in each process, or with each use, and is nothing that a user said
+_FLEETING = (
+    Graph,
+    Operator,
+    Slot,
+    type(os.environ),
+    np.random.Generator,
+    np.random.RandomState,
+    random.Random,
+)
 
 
 def _content(value: Any, seen: _Seen) -> Any:
-    """What an object holds: its state, or, of a class that is pickled by name, its pickle."""
-    import cloudpickle
+    """A digest of what an object holds: of what makes it again elsewhere, described and not pickled.
 
-    reduce: Any = type(value).__reduce_ex__
+    The pickle of an equal object may be another one in another process: sets have no order, and memory has addresses.
+    """
+    if isinstance(value, _FLEETING):
+        return None
+    if seen.met(value):
+        return "met before"
     try:
-        if not _is_loose(type(value).__module__) or reduce is not object.__reduce_ex__:
-            return _digest(cloudpickle.dumps(value))
-        state = None if seen.met(value) else value.__getstate__()
+        torch = sys.modules.get("torch")
+        is_tensor = torch is not None and isinstance(value, torch.Tensor)
+        made_of = _tensor(value, seen) if is_tensor else _reduced(value, seen)
+        return _digest(_text(made_of).encode())
     except Exception:  # noqa: BLE001 (whatever it raises: what cannot be compared must not pass for equal)
         return uuid.uuid4().hex if seen.strict else None
-    return [code_of_class(type(value), seen), _plain(state, seen)]
+
+
+def _tensor(value: Any, seen: _Seen) -> Any:
+    """A tensor of PyTorch by its numbers; their memory, which is what is pickled, is another one in each process."""
+    apart = value.detach().cpu()
+    known = apart.float() if "bfloat16" in str(value.dtype) else apart  # which numpy does not know
+    return [str(value.dtype), _numbers(known.numpy(), seen)]
+
+
+def _reduced(value: Any, seen: _Seen) -> Any:
+    """What pickle would keep of an object (`object.__reduce_ex__`), as JSON data."""
+    reduce = copyreg.dispatch_table.get(type(value))
+    parts: Any = reduce(value) if reduce is not None else value.__reduce_ex__(2)
+    if isinstance(parts, str):
+        return parts
+    maker, arguments, state, items, pairs = (*parts, None, None, None)[:5]
+    return [
+        f"{getattr(maker, '__module__', '')}:{getattr(maker, '__qualname__', '')}",
+        [_plain(one, seen) for one in arguments if one is not type(value)],
+        _plain(state, seen),
+        None if items is None else [_plain(item, seen) for item in items],
+        None if pairs is None else _items(dict(pairs), seen),
+    ]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -178,7 +178,9 @@ class SlotData(SlotSignals):
         source = self.source
         if isinstance(source._value, StandIn):
             data = source._value.whole()
-            return data[0] if source._value.is_computed and data.shape == (1,) else data
+            if not source._value.is_computed:
+                return data
+            return data[0] if data.shape == (1,) else data.copy()  # as it is lazily, for whoever asked
         if source._value is not None:
             return source._value
         if not self.meta.get("_ready"):

@@ -10,7 +10,7 @@ import numpy as np
 
 from blockflow.graph.requests import RoiRequest
 from blockflow.graph.slot import Slot
-from blockflow.graph.window import UndeclaredRegionError, Window, region_text
+from blockflow.graph.window import StandIn, UndeclaredRegionError, Window, region_text
 from blockflow.rtype import SubRegion
 
 __all__ = ["Bounds", "Step", "at_hand", "required_regions", "walk_back"]
@@ -74,8 +74,13 @@ def _computed_numbers(slot: Slot) -> Iterator[Slot]:
     assert slot.operator is not None
     for taken in slot.operator.inputs.values():
         for leaf in taken._leaves():
-            if leaf.ready() and leaf.source._value is None and set(leaf.meta.shape or (2,)) == {1}:
+            if leaf.ready() and _is_computed(leaf.source) and set(leaf.meta.shape or (2,)) == {1}:
                 yield leaf
+
+
+def _is_computed(source: Slot) -> bool:
+    """Whether an operator computes a slot, be it at another time."""
+    return source._value is None or (isinstance(source._value, StandIn) and source._value.is_computed)
 
 
 def walk_back(wanted: Mapping[Slot, Bounds], ends: Container[Slot] = (), *, clip: bool = True) -> list[Step]:

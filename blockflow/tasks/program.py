@@ -79,7 +79,7 @@ class Program:
         operators = self.graph.build(windows=True)
         for ref, path in self.stored.items():
             slot = ref.of(operators).source
-            slot._value = Window(path, open_array(path))
+            slot._value = Window(path, open_array(path), is_computed=True)
         for ref, (grid, path) in self.merged.items():
             self._staged(ref, operators).give_merged(grid, open_results(path).read(0))
         return operators

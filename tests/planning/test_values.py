@@ -113,3 +113,64 @@ def test_a_computed_number_that_is_taken_as_a_value(arrays, tmp_path):
     stored({op.Output: "out.zarr"}, tmp_path)
     np.testing.assert_array_equal(zarr.open("out.zarr")[:], op.Output[:].wait())
     np.testing.assert_array_equal(zarr.open("out.zarr")[:], arrays[0] + 11)
+
+
+class OpTotal(Operator):
+    """One number for the whole of a line."""
+
+    Input = InputSlot()
+    Output = OutputSlot()
+
+    def setupOutputs(self):
+        self.Output.meta.shape, self.Output.meta.dtype = (1,), np.int32
+
+    def requiredInputRoi(self, slot, subindex, roi):
+        return {self.Input: SubRegion(self.Input, (0,), self.Input.shape)}
+
+    def execute(self, slot, subindex, roi, result):
+        result[...] = self.Input[:].wait().sum()
+
+    def propagateDirty(self, slot, subindex, roi):
+        self.Output.setDirty()
+
+
+class OpDecremented(OpAddLastUntold):
+    """Changes the value that it got, and adds it where it is a number."""
+
+    def execute(self, slot, subindex, roi, result):
+        value = self.Table.value
+        assert np.ndim(value) == 0
+        value -= 1
+        result[...] = self.Input.get(roi).wait() + value
+
+
+@pytest.mark.parametrize("is_stored", [False, True])
+def test_a_number_is_the_same_value_whether_it_is_stored_too_or_not(is_stored, tmp_path):
+    """Another output for it changes nothing: it is one number, needed by every block, without being named."""
+    zarr.create_array(str(tmp_path / "line.zarr"), data=np.arange(10, dtype=np.int32), chunks=(4,))
+    total = OpTotal(graph=Graph())
+    total.Input.setValue(open_array("line.zarr"))
+    op = OpDecremented(graph=total.graph)
+    op.Input.setValue(open_array("line.zarr"))
+    op.Table.connect(total.Output)
+    stored({op.Output: "out.zarr"} | ({total.Output: "total.zarr"} if is_stored else {}), tmp_path)
+    np.testing.assert_array_equal(zarr.open("out.zarr")[:], op.Output[:].wait())
+    np.testing.assert_array_equal(zarr.open("out.zarr")[:], np.arange(10) + 44)
+
+
+def test_a_computed_table_is_given_to_be_changed(arrays, tmp_path):
+    """What an operator makes of a value that it got is its own affair, in workers as lazily."""
+
+    class OpChanging(OpAddLastOfAll):
+        def execute(self, slot, subindex, roi, result):
+            table = self.Table.value
+            table += 1
+            result[...] = self.Input.get(roi).wait() + table.flat[-1]
+
+    table = resolve_operator("Invert")(graph=Graph())
+    table.Input.setValue(open_array("table.zarr"))
+    op = OpChanging(graph=table.graph)
+    op.Input.setValue(open_array("raw.zarr"))
+    op.Table.connect(table.Output)
+    stored({op.Output: "out.zarr"}, tmp_path)
+    np.testing.assert_array_equal(zarr.open("out.zarr")[:], arrays[0] + ~np.int32(11) + 1)

@@ -8,7 +8,7 @@ from functools import partial, wraps
 from types import MappingProxyType
 from typing import Any, ClassVar, TypeVar
 
-from blockflow.graph.afterwards import note_attribute, note_part
+from blockflow.graph.afterwards import forget_part, note_attribute, note_part
 from blockflow.graph.data import dtype_name
 from blockflow.graph.edits import editing, is_failed, note_failure, note_success
 from blockflow.graph.exclusion import Exclusion
@@ -141,7 +141,7 @@ class Operator(metaclass=OperatorMetaClass):
     made_with: tuple[tuple[Any, ...], dict[str, Any]]
 
     #: what of it or of its parts was changed since, by others than the graph, in the order of the changes
-    changed_since: dict[str, None]
+    changed_since: "dict[str, Operator]"
 
     _execute_takes_subindex: ClassVar[bool]
     _dirty_takes_subindex: ClassVar[bool]
@@ -193,7 +193,7 @@ class Operator(metaclass=OperatorMetaClass):
                 f"{self.name}.{name} is a slot and cannot be replaced by {value!r}; "
                 f"use {name}.setValue or {name}.connect"
             )
-        note_attribute(self, name)
+        note_attribute(self, name, value)
         object.__setattr__(self, name, value)
 
     @property
@@ -402,6 +402,7 @@ class Operator(metaclass=OperatorMetaClass):
                 )
             for slot in hanging:
                 slot.disconnect()
+            forget_part(self)
             for operator in self._family():
                 operator._cleaning = True
             if self._parent is not None:

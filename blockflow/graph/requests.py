@@ -121,6 +121,7 @@ class RoiRequest(Request[Any]):
             raise
         except Exception as raised:
             if settled() and slot.changes(self._root) == before:
+                slot._check(self._roi)  # if it was disconnected just before, this is why
                 raise
             error = raised
         if settled() and slot.changes(self._root) == before:
@@ -136,6 +137,7 @@ class RoiRequest(Request[Any]):
                 wait_until_settled()
                 if slot.changes(self._root) == before:
                     if error is not None:
+                        slot._check(self._roi)
                         raise error
                     return result
                 if attempts == PATIENCE:

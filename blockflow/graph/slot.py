@@ -152,7 +152,8 @@ class Slot(SlotChanges):
         if upstream is None:
             self.disconnect()
             return
-        note_slot(self)
+        if self.upstream_slot is not upstream:
+            note_slot(self)
         with editing():
             if self.upstream_slot is upstream:
                 return
@@ -232,7 +233,7 @@ class Slot(SlotChanges):
             raise ValueError(f"{self.path}: {value!r} is a slot, not a value; use connect")  # noqa: TRY004
         if not self.stype.isCompatible(value):
             raise ValueError(f"{self.path}: a masked array needs a slot with allow_mask=True")
-        note_slot(self)
+        note_slot(self.source)  # which takes the value, if this one passes it on
         with editing():
             if self.upstream_slot is not None:
                 if self.operator is None or not self.operator.backpropagate_values:

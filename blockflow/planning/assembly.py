@@ -9,6 +9,7 @@ from operator import attrgetter
 from funlib.geometry import Coordinate, Roi
 
 from blockflow.errors import PlanError
+from blockflow.graph.afterwards import asking_operators
 from blockflow.planning.block_shape import Choice, inner_block
 from blockflow.planning.border_blocks import as_inner_blocks, reads_around
 from blockflow.planning.part import ApplyPart, BlockCost, Part, PassPart, held_bytes
@@ -34,6 +35,7 @@ class Planned:
     plan: Plan
     draft: Draft
 
+    @asking_operators()
     def tasks(self) -> list[BlockwiseTask]:
         """The plan's tasks, each after those it depends on; they depend on no others."""
         tasks: dict[str, BlockwiseTask] = {}
@@ -65,6 +67,7 @@ class Planned:
         )
 
 
+@asking_operators()
 def assemble(
     draft: Draft,
     name: str,

@@ -15,6 +15,7 @@ from funlib.geometry import Coordinate
 
 from blockflow.errors import PlanError
 from blockflow.graph import Operator, Slot, StagedOperator
+from blockflow.graph.afterwards import asking_operators
 from blockflow.graph.probing import probe_undeclared
 from blockflow.graph.regions import walk_back
 from blockflow.planning.block_shape import Choice, choose_block_shape, inner_block
@@ -67,6 +68,7 @@ class Draft:
         return sum(choice.seconds for choice in self.choices.values())
 
 
+@asking_operators()
 def draft(
     outputs: Mapping[Slot, Target | str | os.PathLike[str]],
     work_dir: Path,
@@ -295,6 +297,7 @@ def _refuse_other_axes(
                 )
 
 
+@asking_operators()
 def describe_output(slot: Slot, target: Target) -> ArraySpec:
     """The array that a slot is to be stored in, as `draft` describes it."""
     return _spec(slot, target, _arrays_of([slot]))

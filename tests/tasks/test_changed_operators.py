@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from planned_runs import planned_here
 from small_operators import OpPass, OpPlus
 
 from blockflow.errors import TaskError
@@ -78,6 +79,13 @@ CHANGES = {
     ),
     "a value taken away": (OpPlusPlus, lambda op: op.first.Number.disconnect(), "OpPlus.Number"),
     "another part": (OpPlusPlus, lambda op: OpPass(parent=op), "OpPass"),
+    "a method": (OpScale, lambda op: setattr(op, "execute", op.setupOutputs), "OpScale.execute"),
+    "a value of an output": (OpScale, lambda op: op.Output.setValue(np.ones(2)), "OpScale.Output"),
+    "a connection of an output": (
+        OpPlusPlus,
+        lambda op: op.Output.connect(op.first.Output),
+        "OpPlusPlus.Output",
+    ),
 }
 
 
@@ -102,6 +110,44 @@ def test_what_the_graph_itself_changes_is_no_change(kind):
     other.Input.connect(op.Output)
     other.Output[:].wait()
     assert [node.name for node in GraphData.of([other.Output]).nodes] == ["mine", "OpPass"]
+
+
+class OpLazy(OpPass):
+    """Keeps what it finds out when it is asked."""
+
+    def requiredInputRoi(self, slot, subindex, roi):
+        self.asked_for = roi
+        return {self.Input: roi}
+
+    def scratch_bytes(self, slot, subindex, roi):
+        self.bytes = super().scratch_bytes(slot, subindex, roi)
+        return self.bytes
+
+
+def test_what_an_operator_keeps_when_a_plan_asks_it_is_no_change(tmp_path):
+    """It may be planned again and again."""
+    op = made(OpLazy)
+    for _ in range(2):
+        planned_here({op.Output: tmp_path / "out.zarr"}, tmp_path / "work").tasks()
+
+
+def test_what_is_undone_or_changes_nothing_is_no_change():
+    """A part that is cleaned up again, a connection that is there already."""
+    op = made(OpPlusPlus)
+    part = OpPass(parent=op)
+    part.Input.connect(op.first.Output)
+    part.cleanUp()
+    op.second.Input.connect(op.first.Output)
+    assert len(GraphData.of([op.Output]).nodes) == 1
+
+
+def test_a_value_that_a_wrapper_passes_on_is_one_of_its_own():
+    """A value set at a lane goes to the wrapper's list, which workers have."""
+    wrapper = OperatorWrapper(OpPlus, graph=Graph())
+    wrapper.Input.resize(1)
+    wrapper[0].Input.setValue(np.ones((2, 2)))
+    (node,) = GraphData.of([wrapper.Output[0]]).nodes
+    assert "Input[0]" in node.values
 
 
 def test_operators_of_a_wrapper_come_and_go_with_its_lists():

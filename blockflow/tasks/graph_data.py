@@ -217,7 +217,7 @@ def _refuse_changed(operator: Operator) -> None:
         raise TaskError(
             f"{operator.name}: {', '.join(operator.changed_since)} was set after it was made, which workers would not "
             f"have, since they make it anew from its arguments and its inputs. Let {cls} take it as an argument of "
-            "__init__, or as an input"
+            "__init__, or as an input; what is just kept for later may be a functools.cached_property"
         )
 
 

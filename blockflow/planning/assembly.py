@@ -9,6 +9,7 @@ from operator import attrgetter
 from funlib.geometry import Coordinate, Roi
 
 from blockflow.errors import PlanError
+from blockflow.graph import StagedOperator
 from blockflow.graph.afterwards import asking_operators
 from blockflow.planning.block_shape import Choice, inner_block
 from blockflow.planning.border_blocks import as_inner_blocks, reads_around
@@ -271,6 +272,8 @@ class _Assembly:
         """Stored inputs that an operator does not say that it reads: workers do not have them."""
         read = {step.slot for step in part.walk(part.frame.roi)}
         for operator in part.operators(part.frame.roi):
+            if isinstance(operator, StagedOperator):
+                continue  # its pass reads what its parts need no more
             for leaf in (leaf for slot in operator.inputs.values() for leaf in slot._leaves()):
                 if leaf.source in part.stored and leaf.source not in read:
                     self.warnings.append(

@@ -110,6 +110,7 @@ def test_a_computed_number_that_is_taken_as_a_value(arrays, tmp_path):
     op = OpPlus(graph=number.graph)
     op.Input.setValue(open_array("raw.zarr"))
     op.Number.connect(number.Output)
+    assert not planned_here({op.Output: "out.zarr"}, tmp_path / "work").plan.warnings
     stored({op.Output: "out.zarr"}, tmp_path)
     np.testing.assert_array_equal(zarr.open("out.zarr")[:], op.Output[:].wait())
     np.testing.assert_array_equal(zarr.open("out.zarr")[:], arrays[0] + 11)

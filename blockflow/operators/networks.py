@@ -84,7 +84,11 @@ def _onnx(path: str, device: str) -> Network:
         session = onnxruntime.InferenceSession(path, options, providers=[wanted])
     except Exception as error:
         raise OperatorError(f"model {path!r} cannot be loaded: {error}") from error
-    (given,) = session.get_inputs()
+    inputs = session.get_inputs()
+    if len(inputs) != 1:
+        names = ", ".join(one.name for one in inputs) or "none"
+        raise OperatorError(f"model {path!r} has {len(inputs)} inputs ({names}); it must have one, the image")
+    (given,) = inputs
     dtype = np.dtype({"tensor(double)": "float64", "tensor(float16)": "float16"}.get(given.type, "float32"))
 
     def call(batch: Array) -> Array:

@@ -128,6 +128,21 @@ def test_onnx_with_channels_in(tmp_path, image):
     np.testing.assert_allclose(op.Output[:].wait(), expected, rtol=1e-4, atol=1e-2)
 
 
+def test_a_network_of_two_inputs_is_refused(tmp_path, image):
+    """There is one image to be given; what the inputs are called is said."""
+    onnx = pytest.importorskip("onnx", reason="NOT TESTED: ONNX; it is not installed")
+    from onnx import TensorProto, helper
+
+    given = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in ("a", "b", "sum")]
+    graph = helper.make_graph([helper.make_node("Add", ["a", "b"], ["sum"])], "add", given[:2], given[2:])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    onnx.save(model, str(tmp_path / "two.onnx"))
+    op = OpPredict()
+    op.Input.setValue(image)
+    op.model.setValue(str(tmp_path / "two.onnx"))
+    assert "two.onnx' has 2 inputs (a, b); it must have one" in op.Output.meta.NOTREADY
+
+
 def test_memory_is_measured(folder, image):
     """The figure of a callable is what it was seen to take, or what was declared."""
     large = np.ones((40, 60, 60), np.uint8)

@@ -129,7 +129,7 @@ def _connect_new(slot: "Slot", position: int) -> None:
     if upstream is not None:
         new.connect(upstream if upstream.level < slot.level else upstream._subslots[position])
     elif slot._value is not None:
-        new.setValue(slot._value)
+        new.setValue(slot._value, extra_meta=slot._extra_meta)
     elif slot._default is not None:
         new.setValue(slot._default)
 

@@ -81,6 +81,7 @@ class Slot(SlotChanges):
         self._parent = parent
         self._index = index
         self._value: Any = None
+        self._extra_meta: dict[str, Any] = {}
         self._subslots: list[Slot] = []
         self._resizing = False
 
@@ -191,6 +192,7 @@ class Slot(SlotChanges):
             if self.upstream_slot is not None:
                 self.upstream_slot._downstream.remove(weakref.ref(self))
             self.upstream_slot = self._value = None
+            self._extra_meta = {}
             cleaning = self.operator is not None and self.operator._cleaning
             if self.level and not cleaning and self.is_input and had:
                 self.resize(0)
@@ -251,13 +253,14 @@ class Slot(SlotChanges):
             if self._value is not None:
                 self._tell("disconnect")
             self._value = value
+            self._extra_meta = dict(extra_meta or {})
             if self.level:
                 for slot in self._subslots:
                     slot.setValue(value, notify, check_changed, extra_meta)
             else:
                 self.meta = MetaDict(_ready=True)
                 self.stype.setupMetaForValue(value)
-                self.meta.update(extra_meta or {})
+                self.meta.update(self._extra_meta)
             self._note_ready()
             self._tell("connect")
             self._changed()

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from blockflow.errors import TaskError
-from blockflow.graph import Graph, Operator, Slot
+from blockflow.graph import Graph, MetaDict, Operator, Slot
 from blockflow.graph.window import Window
 from blockflow.storage import open_array
 
@@ -47,7 +47,7 @@ class Node:
     """An operator that is no part of another one.
 
     `sizes` are the lengths of its lists of slots; `values`, `links` and `arrays` say by path what its inputs have:
-    a value, a slot of another node, or an array at a path.
+    a value, a slot of another node, or an array at a path. `extra_meta` is what was said of values and arrays beside.
     """
 
     name: str
@@ -59,6 +59,7 @@ class Node:
     values: Mapping[str, Any] = field(default_factory=dict)
     links: Mapping[str, SlotRef] = field(default_factory=dict)
     arrays: Mapping[str, str] = field(default_factory=dict)
+    extra_meta: Mapping[str, dict[str, Any]] = field(default_factory=dict)
     probed: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
@@ -103,10 +104,12 @@ class GraphData:
             for path, size in node.sizes.items():
                 operator.slot_at(path).resize(size)
             for path, value in node.values.items():
-                operator.slot_at(path).setValue(value)
+                operator.slot_at(path).setValue(value, extra_meta=node.extra_meta.get(path))
             for path, where in node.arrays.items():
                 array = open_array(where)
-                operator.slot_at(path).setValue(Window(where, array) if windows else array)
+                operator.slot_at(path).setValue(
+                    Window(where, array) if windows else array, extra_meta=node.extra_meta.get(path)
+                )
             for path, source in node.links.items():
                 operator.slot_at(path).connect(source.of(operators), permit_distant_connection=True)
             operator.probed_regions = node.probed
@@ -173,7 +176,7 @@ def _take_down(operator: Operator, names: Mapping[Operator, str]) -> Node:
     _refuse_held(operator)
     _refuse_changed(operator)
     args, kwargs = operator.made_with
-    sizes, values, links, arrays = {}, {}, {}, {}
+    sizes, values, links, arrays, extra_meta = {}, {}, {}, {}, {}
     for slot in operator.inputs.values():
         for one in _lists(slot):
             sizes[one.path_in_operator] = len(one)
@@ -182,6 +185,9 @@ def _take_down(operator: Operator, names: Mapping[Operator, str]) -> Node:
         if leaf.upstream_slot is not None:
             links[path] = reference(leaf.upstream_slot, names)
         elif leaf._value is not None:
+            _refuse_changed_meta(leaf)
+            if leaf._extra_meta:
+                extra_meta[path] = dict(leaf._extra_meta)
             stored = path_of_array(leaf._value)
             if stored is not None:
                 arrays[path] = stored
@@ -197,6 +203,7 @@ def _take_down(operator: Operator, names: Mapping[Operator, str]) -> Node:
         values=values,
         links=links,
         arrays=arrays,
+        extra_meta=extra_meta,
         probed=dict(operator.probed_regions),
     )
 
@@ -218,6 +225,23 @@ def _refuse_changed(operator: Operator) -> None:
             f"{operator.name}: {', '.join(operator.changed_since)} was set after it was made, which workers would not "
             f"have, since they make it anew from its arguments and its inputs. Let {cls} take it as an argument of "
             "__init__, or as an input; what is just kept for later may be a functools.cached_property"
+        )
+
+
+def _refuse_changed_meta(slot: Slot) -> None:
+    """Of a value, workers know what it tells of itself and what `extra_meta` says."""
+    told = Slot(stype=slot._stype, allow_mask=True)
+    told.setValue(slot._value, extra_meta=slot._extra_meta)
+    if slot.meta != told.meta:
+        names = sorted({*slot.meta, *told.meta})
+        set_there = [
+            name
+            for name in names
+            if MetaDict({name: slot.meta.get(name)}) != MetaDict({name: told.meta.get(name)})
+        ]
+        raise TaskError(
+            f"{slot.path}: meta.{', meta.'.join(set_there)} was set on the slot itself, which workers would not have. "
+            "Give it with the value: setValue(value, extra_meta={...})"
         )
 
 

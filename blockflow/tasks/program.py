@@ -66,6 +66,7 @@ class Program:
                     "linked values": {
                         path: nodes[ref.node].values.get(ref.slot) for path, ref in refs.items()
                     },
+                    **_extra_meta(name, refs, nodes),
                     "arrays": {path: paths.index(arrays[ref]) for path, ref in refs.items() if ref in arrays},
                     "stages": {str(ref): list(grid.block_shape) for ref, (grid, _) in self.merged.items()},
                 },
@@ -117,6 +118,13 @@ class Program:
 
     def __call__(self, block: Any) -> None:
         raise NotImplementedError
+
+
+def _extra_meta(name: str, refs: Mapping[str, SlotRef], nodes: Mapping[str, Node]) -> dict[str, Any]:
+    """What was said of the inputs of an operator beside their values; nothing where nothing was."""
+    of_links = ((path, nodes[ref.node].extra_meta.get(ref.slot)) for path, ref in refs.items())
+    said = dict(nodes[name].extra_meta) | {path: fields for path, fields in of_links if fields}
+    return {"extra_meta": said} if said else {}
 
 
 def _origin(ref: SlotRef, nodes: Mapping[str, Node]) -> SlotRef:

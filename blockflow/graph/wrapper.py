@@ -80,6 +80,11 @@ class OperatorWrapper(Operator):
             operator = self._class(*self._args, **{**self._kwargs, "parent": self})
             operator.backpropagate_values = True
             self.innerOperators.insert(position, operator)
+            if (
+                operator is not self.innerOperators[-1]
+            ):  # workers, who make all of them in a row, have it there
+                self._children.remove(operator)
+                self._children.insert(self._children.index(self.innerOperators[position + 1]), operator)
         for other in self._lists():
             if other is not slot and len(other) < finalsize:
                 other.insertSlot(position, finalsize)

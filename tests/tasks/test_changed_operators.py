@@ -7,7 +7,7 @@ from small_operators import OpPass, OpPlus
 
 from blockflow.errors import TaskError
 from blockflow.graph import Graph, InputSlot, Operator, OperatorWrapper, OutputSlot
-from blockflow.tasks.graph_data import GraphData
+from blockflow.tasks.graph_data import GraphData, reference
 
 
 class OpScale(OpPass):
@@ -158,3 +158,20 @@ def test_operators_of_a_wrapper_come_and_go_with_its_lists():
         slot.setValue(np.ones((2, 2)))
     wrapper.Input.resize(1)
     assert len(GraphData.of([wrapper.Output[0]]).nodes) == 1
+
+
+@pytest.mark.parametrize("position", [0, 1, 2])
+def test_lanes_that_were_inserted(position):
+    """The operator of each lane is found again in its place, wherever in the list lanes were inserted."""
+    wrapper = OperatorWrapper(OpPlus, graph=Graph(), promotedSlotNames=["Input"])
+    wrapper.Input.resize(2)
+    wrapper.Number.setValue(1)
+    wrapper.Input.insertSlot(position)
+    for lane, slot in enumerate(wrapper.Input):
+        slot.setValue(np.full((2, 2), lane))
+    outputs = [one.Output for one in wrapper.innerOperators]
+    graph = GraphData.of(outputs)
+    operators = graph.build(windows=False)
+    for lane, output in enumerate(outputs):
+        again = reference(output, graph.names(outputs)).of(operators)
+        assert np.array_equal(again[:].wait(), np.full((2, 2), lane + 1))

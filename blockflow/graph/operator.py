@@ -14,26 +14,15 @@ from blockflow.graph.edits import editing, is_failed, note_failure, note_success
 from blockflow.graph.exclusion import Exclusion
 from blockflow.graph.graph import Graph
 from blockflow.graph.prefetch import prefetch
-from blockflow.graph.slot import InputSlot, OutputSlot, Slot
+from blockflow.graph.slot import InputSlot, OutputSlot, Slot, Slots
 from blockflow.request.strand import deeper, here
 from blockflow.rtype import Roi, SubRegion
 
-__all__ = ["Operator", "OperatorMetaClass", "Slots"]
+__all__ = ["Operator", "OperatorMetaClass"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 _numbers = itertools.count()
-
-
-class Slots(dict[str, Slot]):
-    """The inputs or outputs of an operator, by name, in the order they were declared."""
-
-    def __init__(self, owner: str, kind: str) -> None:
-        super().__init__()
-        self._what = f"{owner} has no {kind}"
-
-    def __missing__(self, name: str) -> Slot:
-        raise KeyError(f"{self._what} {name!r}; it has {', '.join(self) or 'none'}")
 
 
 def _takes(cls: type, method: str, arguments: int) -> bool:
@@ -291,6 +280,9 @@ class Operator(metaclass=OperatorMetaClass):
     def held_apart(self) -> str | None:
         """What it gives that does not follow from its inputs, so that workers, who make it anew, would not have it."""
         return None
+
+    def refresh(self) -> None:
+        """Look again at what it knows of files that are no inputs; called before each plan, within an edit."""
 
     def setInSlot(self, slot: Slot, subindex: tuple[int, ...], roi: Any, value: Any) -> None:
         """Take data that were pushed into an input, as caches do."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from blockflow.graph.operator import Operator
 
-__all__ = ["InputSlot", "OutputSlot", "Slot", "SlotNotReadyError"]
+__all__ = ["InputSlot", "OutputSlot", "Slot", "SlotNotReadyError", "Slots"]
 
 
 class Slot(SlotChanges):
@@ -374,6 +374,17 @@ class OutputSlot(Slot):
         super().__init__(*args, **kwargs)
         if self._default is not None or self._optional:
             raise ValueError(f"slot {self.name!r}: value and optional are for inputs")
+
+
+class Slots(dict[str, Slot]):
+    """The inputs or outputs of an operator, by name, in the order they were declared."""
+
+    def __init__(self, owner: str, kind: str) -> None:
+        super().__init__()
+        self._what = f"{owner} has no {kind}"
+
+    def __missing__(self, name: str) -> Slot:
+        raise KeyError(f"{self._what} {name!r}; it has {', '.join(self) or 'none'}")
 
 
 def _forget(upstream: "weakref.ref[Slot]", gone: "weakref.ref[Slot]") -> None:

@@ -91,11 +91,19 @@ class OpPredict(ArrayOperator):
             )
         return (meta.shape[0], tuple(meta.shape[1:])) if others else (0, tuple(meta.shape))
 
-    def describe(self) -> MetaDict:
-        """The shape of the input, with the channels that the model makes in front."""
+    def refresh(self) -> None:
+        """The model's file may be another one by now: then all is dirty, and the context is found again."""
+        if self.configured():
+            self._look_at_file()
+
+    def _look_at_file(self) -> None:
         digest = digest_of_model(self.model.value)
         if digest and digest != self.digest.value:
             self.digest.setValue(digest)
+
+    def describe(self) -> MetaDict:
+        """The shape of the input, with the channels that the model makes in front."""
+        self._look_at_file()
         channels, shape = self._inner()
         first = 1 if channels else 0
         axes = [AxisFrom(axis + first) for axis in range(len(shape))]

@@ -23,7 +23,7 @@ from blockflow.planning.part import ApplyPart, Output, Part, PassPart
 from blockflow.planning.plan import Plan
 from blockflow.planning.target import Target, spec_of, storable_shape, volume_of_slot
 from blockflow.storage import Array, ArraySpec, Lattice, open_array, use_lattice
-from blockflow.tasks.graph_data import GraphData, path_of_array
+from blockflow.tasks.graph_data import GraphData, path_of_array, refresh
 from blockflow.utility.quantity import format_bytes
 
 __all__ = ["BASELINE", "DEFAULT_MEMORY", "Draft", "Stage", "describe_output", "draft", "needs"]
@@ -112,6 +112,7 @@ def draft(
             "memory",
         )
     targets = {slot: Target.of(target) for slot, target in outputs.items()}
+    refresh(targets)
     for slot, target in targets.items():
         storable_shape(slot, target)
     probe_undeclared(targets)

@@ -14,10 +14,11 @@ import numpy as np
 
 from blockflow.errors import TaskError
 from blockflow.graph import Graph, MetaDict, Operator, Slot
+from blockflow.graph.edits import editing
 from blockflow.graph.window import Window
 from blockflow.storage import open_array
 
-__all__ = ["GraphData", "Node", "SlotRef", "class_reference", "path_of_array", "reference"]
+__all__ = ["GraphData", "Node", "SlotRef", "class_reference", "path_of_array", "reference", "refresh"]
 
 #: bytes of an array that may travel with a graph; a larger one is to be stored
 _LARGEST_VALUE = 64 * 2**20
@@ -115,6 +116,14 @@ class GraphData:
             operator.probed_regions = node.probed
             operators[node.name] = operator
         return operators
+
+
+def refresh(slots: Iterable[Slot]) -> None:
+    """Let all operators that slots take their data from, and their parts, look again at files that are no inputs."""
+    with editing():
+        for operator in _upstream_first({_root(slot) for slot in slots}):
+            for one in operator._family():
+                one.refresh()
 
 
 def class_reference(cls: type) -> str:

@@ -3,7 +3,8 @@
 World units serve as the lattice along every axis where each voxel size and offset is a whole number of
 them. Along any other axis the lattice step is the greatest common step of all voxel sizes and offsets, so a
 voxel of 0.108 um is one step of exactly 0.108 um and nothing is ever rounded. Decimal numbers are taken at
-their written value (0.1 is a tenth, not the nearest binary fraction).
+their written value (0.1 is a tenth, not the nearest binary fraction). A third, which no decimal writes, is known
+by its float: the nearest one to a fraction with a small denominator is that fraction.
 """
 
 import math
@@ -19,9 +20,23 @@ from blockflow.errors import StorageError
 __all__ = ["Lattice", "exact"]
 
 
+#: the largest denominator of a fraction that is known by its float, and how sure it is to be the only one: the share
+#: of all numbers of that size that are the float of a fraction with this denominator or a smaller one
+_LARGEST_DENOMINATOR, _BY_CHANCE = 10**4, 1e-3
+
+
 def exact(value: float) -> Fraction:
-    """A number at its written value: 0.1 is a tenth."""
-    return Fraction(value) if isinstance(value, int) else Fraction(Decimal(repr(float(value))))
+    """A number at its written value: 0.1 is a tenth, and the nearest float to a third is a third.
+
+    A fraction and another decimal of less than 12 digits never have the same float.
+    """
+    if isinstance(value, int):
+        return Fraction(value)
+    value = float(value)
+    written = Fraction(Decimal(repr(value)))
+    fraction = written.limit_denominator(_LARGEST_DENOMINATOR)
+    meant = float(fraction) == value and fraction.denominator**2 * math.ulp(value) < _BY_CHANCE
+    return fraction if meant else written
 
 
 def _common_step(values: Iterable[Fraction]) -> Fraction:

@@ -1,7 +1,6 @@
 """The lattice: exact for any physical scale."""
 
 import math
-from decimal import Decimal
 from fractions import Fraction
 
 import pytest
@@ -11,6 +10,7 @@ from hypothesis import strategies as st
 
 from blockflow.errors import StorageError
 from blockflow.storage import ArraySpec, Lattice, VolumeMetadata, open_array
+from blockflow.storage.lattice import exact
 
 properties = settings(max_examples=100, deadline=None)
 
@@ -32,11 +32,6 @@ def scales(draw, sizes=sizes, offsets=offsets):
     return draw(st.lists(st.tuples(per_axis(sizes), per_axis(offsets)), min_size=1, max_size=4))
 
 
-def _written(value):
-    """The number that someone wrote, which its shortest decimal text tells."""
-    return Fraction(Decimal(repr(value)))
-
-
 @properties
 @example([((0.108, 0.054), (0.324, 0))])
 @example([((0.1,), (0.3,)), ((0.25,), (0,))])
@@ -47,7 +42,7 @@ def test_all_scales_are_whole_numbers_of_steps(scales):
     for values in (values for scale in scales for values in scale):
         steps = lattice.coordinate(values, "it")
         assert [count * step for count, step in zip(steps, lattice.step, strict=True)] == [
-            _written(value) for value in values
+            exact(value) for value in values
         ]
 
 
@@ -58,7 +53,7 @@ def test_the_step_is_the_greatest_or_the_world_unit(scales):
     """An axis of whole numbers has the world unit as step, any other the greatest step that fits all."""
     lattice = Lattice.of(scales)
     for axis, step in enumerate(lattice.step):
-        written = [_written(values[axis]) for scale in scales for values in scale]
+        written = [exact(values[axis]) for scale in scales for values in scale]
         if all(value.denominator == 1 for value in written):
             assert step == 1
         else:
@@ -113,3 +108,41 @@ def test_physical_scale_is_kept_through_files(tmp_path, zarr_format):
     assert array.metadata == metadata
     assert array.lattice.step == (Fraction(108, 1000), 1)
     assert array.roi == Roi((3, -8), (10, 40))
+
+
+@settings(max_examples=1000, deadline=None)
+@example(1, 3)
+@given(st.integers(-10_000, 10_000), st.integers(1, 1000))
+def test_fractions_are_known_by_their_floats(numerator, denominator):
+    """The nearest float to a fraction with a denominator up to 1000 counts as that fraction."""
+    assert exact(numerator / denominator) == Fraction(numerator, denominator)
+
+
+@settings(max_examples=1000, deadline=None)
+@example(108, -3)
+@given(st.integers(-999_999, 999_999), st.integers(-12, 6))
+def test_short_decimals_are_what_is_written(digits, exponent):
+    """A number of up to six digits is just that, wherever its point is."""
+    assert exact(float(f"{digits}e{exponent}")) == digits * Fraction(10) ** exponent
+
+
+@properties
+@given(st.floats(allow_nan=False, allow_infinity=False))
+def test_what_is_exact_is_of_the_very_float(value):
+    """Whatever a number is taken for, its float is the number."""
+    assert float(exact(value)) == value
+
+
+@pytest.mark.parametrize("size", [1, 8, 0.108, 4.04])
+@pytest.mark.parametrize("factor", [3, 6, 7, 11, 13])
+def test_a_volume_and_its_parts_on_one_lattice(size, factor, tmp_path):
+    """Stored and opened again, a volume and one with voxels that are a whole part of its own are on a small lattice."""
+    arrays = []
+    for name, voxel in (("whole", size), ("part", float(exact(size) / factor))):
+        metadata = VolumeMetadata((voxel,), (voxel * 2,), ("um",), ("x",), ("space",))
+        ArraySpec(str(tmp_path / f"{name}.zarr"), (64,), "uint8", metadata, (8,)).create()
+        arrays.append(open_array(tmp_path / f"{name}.zarr").metadata)
+    lattice = Lattice.of((one.voxel_size, one.offset) for one in arrays)
+    whole, part = (lattice.coordinate(one.voxel_size, "it")[0] for one in arrays)
+    assert whole == factor * part
+    assert part <= factor

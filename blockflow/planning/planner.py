@@ -11,6 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 from funlib.geometry import Coordinate
 
 from blockflow.errors import PlanError
@@ -23,6 +24,7 @@ from blockflow.planning.part import ApplyPart, Output, Part, PassPart
 from blockflow.planning.plan import Plan
 from blockflow.planning.target import Target, spec_of, storable_shape, volume_of_slot
 from blockflow.storage import Array, ArraySpec, Lattice, open_array, use_lattice
+from blockflow.stype import ArrayLike
 from blockflow.tasks.graph_data import GraphData, path_of_array, refresh
 from blockflow.utility.quantity import format_bytes
 
@@ -172,6 +174,8 @@ def _cut(
     }
     applied: list[Part] = [_part(output, stored) for output in outputs]
     parts = _in_order([*applied, *(stage.part for stage in stages.values())], stages)
+    for part in parts:
+        _refuse_objects(part)
     choices = {part.name: _choose(part, num_workers, budget, before.get(part.name)) for part in parts}
     return Draft(graph, names, lattice, parts, choices, stages, outputs, tuple(kept), num_workers)
 
@@ -369,6 +373,19 @@ def _in_order(parts: Sequence[Part], stages: Mapping[Operator, Stage]) -> list[P
         edges[part] = [makers[path] for path in sorted(paths) if path in makers and makers[path] is not part]
         edges[part] += [stage.part for stage in merged]
     return list(TopologicalSorter(edges).static_order())
+
+
+def _refuse_objects(part: Part) -> None:
+    """PlanError for what is computed and is no array of numbers: blocks hold arrays."""
+    for step in part.walk(part.frame.roi):
+        if part.is_computed(step) and (
+            not isinstance(step.slot.stype, ArrayLike) or np.dtype(step.slot.meta.dtype).hasobject
+        ):
+            raise PlanError(
+                f"{step.slot.path} is computed and is no array of numbers, so that blocks cannot have it. Let its "
+                "operator give numbers, or set the value itself: slot.setValue(value)",
+                part.about,
+            )
 
 
 def _choose(part: Part, num_workers: int, memory: int, block_before: tuple[int, ...] | None) -> Choice:

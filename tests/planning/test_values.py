@@ -8,11 +8,13 @@ import zarr
 from planned_runs import planned_here, run_here
 from small_operators import OpPlus
 
+from blockflow.errors import PlanError
 from blockflow.graph import Graph, InputSlot, Operator, OutputSlot
 from blockflow.graph.window import UndeclaredRegionError
 from blockflow.operators import resolve_operator
 from blockflow.rtype import SubRegion
 from blockflow.storage import open_array
+from blockflow.stype import Opaque
 
 
 class OpAddLast(Operator):
@@ -175,3 +177,33 @@ def test_a_computed_table_is_given_to_be_changed(arrays, tmp_path):
     op.Table.connect(table.Output)
     stored({op.Output: "out.zarr"}, tmp_path)
     np.testing.assert_array_equal(zarr.open("out.zarr")[:], arrays[0] + ~np.int32(11) + 1)
+
+
+class OpObject(OpTotal):
+    """An object for the whole of a line."""
+
+    Output = OutputSlot(stype=Opaque)
+
+    def execute(self, slot, subindex, roi, result):
+        return {"total": int(self.Input[:].wait().sum())}
+
+
+class OpAddTotal(OpAddLastUntold):
+    def requiredInputRoi(self, slot, subindex, roi):
+        return super().requiredInputRoi(slot, subindex, roi) | {self.Table: SubRegion(self.Table, (0,), (1,))}
+
+    def execute(self, slot, subindex, roi, result):
+        result[...] = self.Input.get(roi).wait() + self.Table.value["total"]
+
+
+def test_a_computed_object_is_refused_before_the_run(tmp_path):
+    """Blocks hold arrays of numbers: what is computed and is none is named, with what to do."""
+    zarr.create_array(str(tmp_path / "line.zarr"), data=np.arange(10, dtype=np.int32), chunks=(4,))
+    total = OpObject(graph=Graph())
+    total.Input.setValue(open_array("line.zarr"))
+    op = OpAddTotal(graph=total.graph)
+    op.Input.setValue(open_array("line.zarr"))
+    op.Table.connect(total.Output)
+    assert op.Output[:].wait()[0] == 45
+    with pytest.raises(PlanError, match=r"OpObject\.Output is computed and is no array of numbers.*setValue"):
+        planned_here({op.Output: "out.zarr"}, tmp_path / "work")

@@ -243,14 +243,14 @@ def _refuse_changed_meta(slot: Slot) -> None:
     told.setValue(slot._value, extra_meta=slot._extra_meta)
     if slot.meta != told.meta:
         names = sorted({*slot.meta, *told.meta})
-        set_there = [
+        differing = [
             name
             for name in names
             if MetaDict({name: slot.meta.get(name)}) != MetaDict({name: told.meta.get(name)})
         ]
         raise TaskError(
-            f"{slot.path}: meta.{', meta.'.join(set_there)} was set on the slot itself, which workers would not have. "
-            "Give it with the value: setValue(value, extra_meta={...})"
+            f"{slot.path}: meta.{', meta.'.join(differing)} is other than what the value tells, which workers "
+            "would have. Set it with the value, not on the slot: setValue(value, extra_meta={...})"
         )
 
 

@@ -49,6 +49,7 @@ class Node:
 
     `sizes` are the lengths of its lists of slots; `values`, `links` and `arrays` say by path what its inputs have:
     a value, a slot of another node, or an array at a path. `extra_meta` is what was said of values and arrays beside.
+    `parts` are the plain values of its parts' inputs: what they follow from, such as a file, may change by itself.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Node:
     links: Mapping[str, SlotRef] = field(default_factory=dict)
     arrays: Mapping[str, str] = field(default_factory=dict)
     extra_meta: Mapping[str, dict[str, Any]] = field(default_factory=dict)
+    parts: Mapping[str, Any] = field(default_factory=dict)
     probed: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
@@ -213,8 +215,18 @@ def _take_down(operator: Operator, names: Mapping[Operator, str]) -> Node:
         links=links,
         arrays=arrays,
         extra_meta=extra_meta,
+        parts=dict(_values_of_parts(operator)),
         probed=dict(operator.probed_regions),
     )
+
+
+def _values_of_parts(operator: Operator, place: str = "") -> Iterator[tuple[str, Any]]:
+    for position, child in enumerate(operator.children):
+        within = f"{place}{position}."
+        for leaf in _inputs(child):
+            if leaf.upstream_slot is None and isinstance(leaf._value, bool | int | float | str | tuple):
+                yield within + leaf.path_in_operator, leaf._value
+        yield from _values_of_parts(child, within)
 
 
 def _refuse_held(operator: Operator) -> None:

@@ -67,6 +67,7 @@ class Program:
                         path: nodes[ref.node].values.get(ref.slot) for path, ref in refs.items()
                     },
                     **_extra_meta(name, refs, nodes),
+                    **({"parts": dict(nodes[name].parts)} if nodes[name].parts else {}),
                     "arrays": {path: paths.index(arrays[ref]) for path, ref in refs.items() if ref in arrays},
                     "stages": {str(ref): list(grid.block_shape) for ref, (grid, _) in self.merged.items()},
                 },

@@ -76,11 +76,12 @@ def test_the_same_network_is_the_same_recipe(tmp_path):
 
 
 def test_a_network_of_a_part(tmp_path):
-    """An operator's part looks at its file, too, which is no change that a run refuses."""
+    """An operator's part looks at its file, too: another recipe, and no change that a run refuses."""
     zarr.create_array(str(tmp_path / "raw.zarr"), data=VOXELS, chunks=(8, 8))
     op = OpWithin(network(tmp_path / "net.pt", 1, 2), graph=Graph())
     op.Input.setValue(open_array(tmp_path / "raw.zarr"))
+    before = planned(op, tmp_path).tasks()[0].process_function.recipe_code()
     network(tmp_path / "net.pt", 3, 7)
-    planned(op, tmp_path)
+    assert planned(op, tmp_path).tasks()[0].process_function.recipe_code() != before
     assert op.predict._context() == (1, 1)
     assert not op.changed_since

@@ -1,5 +1,6 @@
 """A cluster for each file of these tests (only one is up at a time), and runs of blockflow on it."""
 
+import asyncio
 import shutil
 import tempfile
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 from slurm.cluster import Cluster, MissingError, wait_until
 from slurm.runs import Run
+from zarr.core.sync import sync
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +31,8 @@ def running_cluster():
 def cluster(running_cluster):
     """The cluster, with all its nodes up, entered; no job of a test is left in its queue."""
     running_cluster.up()
+    # zarr's thread lives as long as the process: it must not begin on the network that is entered here
+    sync(asyncio.sleep(0))
     with running_cluster.entered():
         yield running_cluster
         try:

@@ -19,16 +19,18 @@ CONFIGS = Path(__file__).parents[2] / "configs"
 def test_a_run_is_one_array_whatever_its_blocks(make_run):
     """Voxels are right, one sbatch was enough, and jobs that waited in vain are gone at the end."""
     run = make_run(60)
-    run.write({"num_workers": 30})
+    run.write({"num_workers": 30}, hold=[0, 1, 2, 3, 4])  # one more than a node has CPUs
     run.start()
+    hosts = {run.begun(block)[0]["host"] for block in range(5)}
+    run.let_go(0, 1, 2, 3, 4)
     assert run.end() == 0, run.output
     assert run.is_right()
+    assert hosts == {"n1", "n2"}
     assert run.cluster.queue() == []
     submissions = [line for line in run.commands() if "sbatch" in line]
     assert len(submissions) == 1
     looks = [line for line in run.commands() if "squeue" in line]  # how many is up to the time it takes
     assert len(run.commands()) - len(looks) < 8, run.commands()
-    assert {note["host"] for note in run.notes()} == {"n1", "n2"}
 
 
 def test_lost_workers_are_replaced_and_only_kills_count(make_run):

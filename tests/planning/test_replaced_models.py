@@ -191,22 +191,23 @@ def test_a_model_of_a_part_is_held_to_the_plan_too(raw):
 
 @pytest.mark.parametrize("promoted", [["Input"], ["Input", "model"]])
 def test_each_lane_is_held_to_its_own_model(raw, promoted):
-    """Lanes of a wrapper share a model or have their own, and the file that the recipe has of each is the one it uses."""
-    files = [Path(f"net{factor}.onnx").absolute() for factor in (2, 3)]
+    """Lanes of a wrapper share a model or have their own, and each is held to the file of the one that it uses."""
+    own = "model" in promoted
     wrapper = OperatorWrapper(OpPredict, graph=Graph(), promotedSlotNames=promoted)
     wrapper.memory.setValue(100)
     wrapper.Input.resize(2)
-    for lane, (file, factor) in enumerate(zip(files, (2, 3))):
-        (wrapper.model[lane] if "model" in promoted else wrapper.model).setValue(write(file, factor))
+    files = [Path(f"net{lane}.onnx").absolute() for lane in (range(2) if own else (0, 0))]
+    for lane, file in enumerate(files):
+        (wrapper.model[lane] if own else wrapper.model).setValue(write(file, 2 + lane * own))
         wrapper.Input[lane].setValue(raw)
-    for lane, (file, factor) in enumerate(zip(files, (2, 3) if "model" in promoted else (3, 3))):
+    for lane, file in enumerate(files):
         program, first, second, *_ = blocks_of(planned(wrapper.Output[lane]))
         program(first)
-        assert np.array_equal(np.unique(stored() / VOXELS), [0, factor])
-        write(file if "model" in promoted else files[1], 7)
+        assert np.array_equal(np.unique(stored() / VOXELS), [0, 2 + lane * own])
+        write(file, 7)
         with pytest.raises(OperatorError, match="was replaced: its digest is"):
             program(second)
-        write(file if "model" in promoted else files[1], factor)
+        write(file, 2 + lane * own)
         shutil.rmtree("out.zarr")
 
 

@@ -303,8 +303,8 @@ def _supervise(description: Path, address: Any) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver decides; it is asked through the stop file
     assignment = Assignment.load(description)
     run = assignment.run_directory
-    if (why := assignment.directory.why_given_up()) is not None:
-        raise SystemExit(why)  # Daisy starts a supervisor that failed once more
+    if assignment.directory.why_given_up() is not None:
+        raise SystemExit(f"task {assignment.name}: given up")  # Daisy starts a supervisor that failed once more
     assignment.directory.logs.mkdir(parents=True, exist_ok=True)
     write_json(run.address, {"host": address["hostname"], "port": int(address["port"])})
     _call_init(assignment, address)

@@ -40,8 +40,8 @@ _STARTED, _DONE, _FAILED = b"!", b".", b"?"
 #: seconds between two looks whether the driver is still there; as a rule its socket closes
 _DRIVER_LOOK = 1.0
 
-#: seconds after which a server that has closed its socket has ended
-_SERVER_END = 5.0
+#: seconds that the server may take to end, or to fork
+_ORDERLY = 5.0
 
 _LONGEST_MESSAGE = 65536
 
@@ -66,6 +66,7 @@ class ForkServer:
         self._closed = False
         self._process: subprocess.Popen[bytes] | None = None
         self._server: socket.socket | None = None
+        self._has_forked = False
         if compute.distribute_workers:
             self._start()
 
@@ -79,10 +80,11 @@ class ForkServer:
         """End the process, also one that hangs; no other is started."""
         self._closed = True
         process = self._process
-        if process is not None:
-            process.kill()  # a thread that waits for it goes on, and gives the lock back
-        with self._lock:
-            self._end()
+        if not self._lock.acquire(timeout=_ORDERLY) and process is not None:
+            process.kill()  # the thread that waits for it goes on, and gives the lock back
+            self._lock.acquire()
+        self._end()
+        self._lock.release()
 
     def supervise(self, description: Path, context: Any) -> None:
         """Run a task's supervisor to its end. May be called by several threads at one time.
@@ -121,6 +123,7 @@ class ForkServer:
                 with theirs, suppress(OSError):
                     socket.send_fds(server, [order], [theirs.fileno(), said])
                 if ours.recv(1) == _STARTED:
+                    self._has_forked = True
                     return ours
                 ours.close()
                 if self._lives():
@@ -150,7 +153,7 @@ class ForkServer:
         """Whether the server lives that has just let go of a socket."""
         assert self._process is not None
         try:
-            self._process.wait(0.0 if self._closed else _SERVER_END)
+            self._process.wait(0.0 if self._closed else _ORDERLY)
         except subprocess.TimeoutExpired:
             return True
         return False
@@ -158,6 +161,10 @@ class ForkServer:
     def _end(self) -> None:
         if self._server is not None and self._process is not None:
             self._server.close()
+            with suppress(
+                subprocess.TimeoutExpired
+            ):  # in order, so that what its children used counts as used
+                self._process.wait(_ORDERLY if self._has_forked else 0.0)
             self._process.kill()
             self._process.wait()
             self._server = self._process = None
@@ -176,11 +183,13 @@ def _serve(server: socket.socket, driver: int) -> None:
     server.settimeout(_DRIVER_LOOK)
     keep_from_forks(server)
     while os.getppid() == driver:  # a child of the driver may hold its socket open
+        _bury()
         try:
             order, descriptors, _, _ = socket.recv_fds(server, _LONGEST_MESSAGE, 2)
         except TimeoutError:
             continue
         if not order:
+            _bury()
             return
         reply, said = descriptors
         description, context = order.decode().split("\0")
@@ -189,6 +198,13 @@ def _serve(server: socket.socket, driver: int) -> None:
             Fork(supervise, SUPERVISOR, {"DAISY_CONTEXT": context}, said)
         for descriptor in descriptors:
             os.close(descriptor)
+
+
+def _bury() -> None:
+    """Take note of supervisors that have ended."""
+    with suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
 
 
 def _supervise(description: str, reply: int, parent: int) -> None:
@@ -212,7 +228,7 @@ def _supervise(description: str, reply: int, parent: int) -> None:
 def main() -> None:
     """Load the libraries, and serve."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver decides
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the system buries supervisors
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # as a driver may not have it, and hand that down
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     server = socket.socket(fileno=os.dup(0))
     driver, _, *libraries = sys.argv[1:]

@@ -6,7 +6,6 @@ forks.
 """
 
 import os
-import signal
 import sys
 import traceback
 from collections.abc import Callable, Mapping
@@ -106,7 +105,6 @@ def _become_process(name: str, environment: Mapping[str, str], read: int, output
             os.close(descriptor)
     for file in list(_kept):
         file.close()
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     os.environ.update(environment)
     with suppress(OSError):  # what `ps` and `pgrep` say, where the system has a place for it
         Path("/proc/self/comm").write_text(name)

@@ -16,7 +16,8 @@ import hashlib
 import json
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass, field
-from itertools import pairwise
+from enum import Enum
+from itertools import islice, pairwise
 from typing import Any
 
 from blockflow.errors import TaskError
@@ -32,11 +33,15 @@ SIMPLE = frozenset({type(None), bool, int, float, str})
 #: lists up to this length are looked at without a step of the walk
 _SHORT = 64
 
-#: descriptions with more parts, or with more levels, count by their digest; of fewer parts none is kept for again
-_LARGEST, _DEEPEST, _WORTH_KEEPING = 1 << 20, 500, 8
+#: descriptions with more parts, or with more levels, count by their digest
+_LARGEST, _DEEPEST = 1 << 20, 500
 
-#: steps of a walk after which it is endless: a minute
-_MOST_STEPS = 10_000_000
+#: descriptions with fewer parts are not kept to be given again; values of loops with fewer are walked again
+_WORTH_KEEPING, _WORTH_CLOSING = 8, 64
+
+#: steps of a walk after which it is endless, about a minute; a step through sets in sets, as many of them as here,
+#: counts for more, since legions of these are what has no end
+_MOST_STEPS, _SETS_IN_SETS, _STEPS_THERE = 5_000_000, 4, 20
 
 
 class EndlessValueError(TaskError):
@@ -92,6 +97,9 @@ class _Step:
     is_linked: bool = False
     is_first: bool = False
     is_looped: bool = False
+    #: whether it is one of several whose order means nothing; and of such parts, those that were described
+    is_apart: bool = False
+    apart: "dict[tuple[int, bool], _Known]" = field(default_factory=dict)
 
 
 @dataclass(eq=False, slots=True)
@@ -113,14 +121,18 @@ class _Walk:
     classes: dict[str, int] = field(default_factory=dict)
     #: what is described in the same words wherever it is met
     known: dict[tuple[int, bool], _Known] = field(default_factory=dict)
+    sources: dict[int, tuple[Any, str]] = field(default_factory=dict)
     count: int = 0
 
 
 class Seen:
     """Functions, classes and objects that are described already, and kept alive: each is where it is met first."""
 
-    def __init__(self, walk: _Walk, *, strict: bool = True) -> None:
+    def __init__(self, walk: _Walk, *, strict: bool = True, level: int = 0) -> None:
         self._walk = walk
+        #: digests of sources, by id of what they are the source of
+        self.sources = walk.sources
+        self._level = level
         #: what cannot be compared is other than anything; else, as in the values of a module, it is its type
         self.strict = strict
         self._met: dict[int, tuple[Any, int]] = {}
@@ -150,11 +162,13 @@ class Seen:
 
     def apart(self) -> "Seen":
         """For one of several whose order means nothing: none of them knows what another one met."""
-        return Seen(self._walk, strict=self.strict)
+        return Seen(self._walk, strict=self.strict, level=self._level + 1)
 
 
-def run(description: Description, seen: Seen, subject: Any = None) -> Any:
+def run(description: Description, seen: Seen, subject: Any) -> Any:
     """The walk: what `description` of `subject` returns; each value that it yields is described, and those inside.
+
+    `subject` is a function or a class, or what the user calls the value.
 
     Raises
     ------
@@ -208,33 +222,38 @@ def _answered(value: Any, seen: Seen, walk: _Walk) -> tuple[Any] | None:
         asker.back_to = min(asker.back_to, place)
         asker.is_looped = True
         name = type(value).__qualname__
-        outer = walk.classes[name] - number
+        outer = 0 if isinstance(value, Enum) else walk.classes[name] - number  # members of an enum have names
         return ({"within itself": name} | ({"out": outer} if outer else {}),)
     closed = seen._closed.get(id(value))
     if closed is not None:
         asker.is_linked = asker.is_looped = True
         return (closed[1],)
     key = id(value), seen.strict
-    known = walk.known.get(key) or seen._known.get(key)
+    known = walk.known.get(key)
     if known is None:
-        return None
+        is_same = seen is asker.seen
+        known = (seen._known if is_same else asker.apart).get(key)
+        if known is None:
+            return None
+        asker.is_linked |= is_same
+        asker.is_looped |= is_same
     _count(known.size, walk)
     asker.size += known.size
     asker.depth = max(asker.depth, known.depth)
-    if key not in walk.known:
-        asker.is_linked = asker.is_looped = True
     return (known.description,)
 
 
 def _enter(value: Any, seen: Seen, walk: _Walk) -> None:
-    _count(1, walk)
+    _count(_STEPS_THERE if seen._level >= _SETS_IN_SETS else 1, walk)
     if type(value) is Part:
         walk.steps.append(_Step(value.value, value.description, seen, len(walk.steps), is_value=False))
         return
     name = type(value).__qualname__
     walk.classes[name] = number = walk.classes.get(name, 0) + 1
     walk.within[id(value)] = len(walk.steps), number
-    walk.steps.append(_Step(value, walk.describe(value, seen), seen, len(walk.steps)))
+    step = _Step(value, walk.describe(value, seen), seen, len(walk.steps))
+    step.is_apart = seen is not walk.steps[-1].seen
+    walk.steps.append(step)
 
 
 def _leave(step: _Step, walk: _Walk) -> None:
@@ -255,10 +274,11 @@ def _finished(step: _Step, description: Any, walk: _Walk) -> Any:
     asker = walk.steps[-1]
     if step.back_to < step.place:
         asker.back_to = min(asker.back_to, step.back_to)
-        if step.is_value:
+        if step.is_value and step.size > _WORTH_CLOSING:
             _close(step)
-    elif step.is_value and step.size >= _WORTH_KEEPING and not step.is_first:
-        kept = step.seen._known if step.is_linked or step.is_looped else walk.known
+    elif step.is_value and step.size >= _WORTH_KEEPING and (step.is_apart or not step.is_first):
+        depends = step.is_linked or step.is_looped
+        kept = walk.known if not depends else asker.apart if step.is_apart else step.seen._known
         kept[id(step.value), step.seen.strict] = _Known(step.value, description, step.size, step.depth)
     asker.size += step.size
     asker.depth = max(asker.depth, step.depth)
@@ -299,10 +319,11 @@ def _count(steps: int, walk: _Walk) -> None:
 
 
 def _name(steps: Iterable[_Step]) -> str:
-    """Where the walk is, as a user would find it: `['graph'].nodes[3]`; its outermost parts."""
-    values = [step.value for step in steps if step.value is not None]
-    parts = [_part(outer, inner) for outer, inner in pairwise(values[:8])]
-    return f"{type(values[0]).__qualname__} {''.join(parts)}".strip() if values else "a value"
+    """Where the walk is, as a user would find it: `arguments['graph'][3]`; its outermost parts."""
+    values = [step.value for step in islice(steps, 8)]
+    parts = [_part(outer, inner) for outer, inner in pairwise(values)]
+    subject = values[0] if isinstance(values[0], str) else getattr(values[0], "__qualname__", repr(values[0]))
+    return f"{subject}{''.join(parts)}"
 
 
 def _part(outer: Any, inner: Any) -> str:

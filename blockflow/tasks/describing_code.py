@@ -42,14 +42,9 @@ def function_code(function: Any, seen: Seen) -> Description:
     about = {"function": name + (before or "")}
     if before is not None and partial is None:
         return about
-    try:
-        source = inspect.getsource(getattr(inner, "__code__", inner))  # of itself, not of what it wraps
-    except (OSError, TypeError):
-        compiled = (yield from _compiled(inner.__code__, seen)) if hasattr(inner, "__code__") else None
-        source = repr(type(inner)) if compiled is None else json.dumps(compiled)
     return about | {
         "version": _version(module),
-        "source": digest(source.encode()),
+        "source": (yield from _source(getattr(inner, "__code__", inner), seen)),  # not of what it wraps
         "captured": [(yield from _state(inner, seen)), partial],
         "globals": (yield from _named_globals(inner, seen)),
     }
@@ -115,6 +110,21 @@ def _member_code(value: Any, seen: Seen) -> Description:
         value = value.func
     described = yield from _named(value, seen)
     return type(value).__qualname__ if described is None else described[0]
+
+
+def _source(code: Any, seen: Seen) -> Description:
+    """A digest of a function's source, or of what stands for it."""
+    known = seen.sources.get(id(code))
+    if known is not None:
+        return known[1]
+    try:
+        source = inspect.getsource(code)
+    except (OSError, TypeError):
+        is_code = isinstance(code, CodeType)
+        source = json.dumps((yield from _compiled(code, seen))) if is_code else repr(type(code))
+    described = digest(source.encode())
+    seen.sources[id(code)] = code, described
+    return described
 
 
 def _named(value: Any, seen: Seen, module: str | None = None) -> Description:

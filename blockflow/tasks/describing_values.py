@@ -44,8 +44,13 @@ _OF_NUMPY = {
 
 def value_described(value: Any, seen: Seen) -> Description:
     """The description of a value by what it is."""
-    if value is None or type(value) in SIMPLE:
+    kind = type(value)
+    if kind in SIMPLE:
         return value
+    if kind is dict:
+        return (yield from _items(value, seen))
+    if kind is list or kind is tuple:
+        return (yield from _in_order(value, seen))
     if isinstance(value, Enum):
         content = [value.name, (yield value.value, seen)]
         return {type(value).__qualname__: content} | (yield from class_code_if_loose(type(value), seen))
@@ -146,12 +151,20 @@ def _items(mapping: Mapping[Any, Any], seen: Seen) -> Description:
         by_name = [(key, mapping[key]) for key in sorted(mapping)]
         values = yield from _in_order([item for _, item in by_name], seen)
         return {key: item for (key, _), item in zip(by_name, values, strict=True)}
-    known = [(described, key) for key in mapping if (described := shallow(key)) is not None]
-    order = {_key_text(described[0]): (described[0], key) for described, key in known}
+    order = {
+        _key_text(described[0]): (described[0], key)
+        for key in mapping
+        if (described := shallow(key)) is not None
+    }
     if len(order) == len(mapping):  # so keys have an order, whatever the values are
         keys = [order[name] for name in sorted(order)]
-        values = yield from _in_order([mapping[key] for _, key in keys], seen)
-        return {"items": [[key, item] for (key, _), item in zip(keys, values, strict=True)]}
+        pairs = []
+        for described, key in keys:
+            item = mapping[key]
+            known = shallow(item)
+            inner = seen.apart() if isinstance(item, Enum) else seen  # as if it was the only one
+            pairs.append([described, (yield item, inner) if known is None else known[0]])
+        return {"items": pairs}
     pairs = []
     for key, item in mapping.items():
         described = yield key, seen.apart()

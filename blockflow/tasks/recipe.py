@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from blockflow.tasks.describing import Description, EndlessValueError, Seen, digest, run, text
+from blockflow.tasks.describing import Description, Seen, digest, run, text
 from blockflow.tasks.describing_code import class_code, digest_of_file, function_code
 from blockflow.tasks.describing_values import value_described
 
@@ -47,10 +47,7 @@ def _described(name: str, value: Any) -> Any:
     def part() -> Description:
         return (yield value, seen)
 
-    try:
-        return run(part(), seen)
-    except EndlessValueError as error:
-        raise EndlessValueError(f"{name}: {error}") from error
+    return run(part(), seen, name)
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,9 @@ _LARGEST, _DEEPEST = 1 << 20, 500
 #: descriptions with fewer parts are not kept to be given again; values of loops with fewer are walked again
 _WORTH_KEEPING, _WORTH_CLOSING = 8, 64
 
+#: parts that a description may get from descriptions that are given again
+_MOST_PARTS = 1 << 25
+
 #: steps of a walk after which it is endless, about a minute; a step through sets in sets, as many of them as here,
 #: counts for more, since legions of these are what has no end
 _MOST_STEPS, _SETS_IN_SETS, _STEPS_THERE = 5_000_000, 4, 20
@@ -237,8 +240,9 @@ def _answered(value: Any, seen: Seen, walk: _Walk) -> tuple[Any] | None:
             return None
         asker.is_linked |= is_same
         asker.is_looped |= is_same
-    _count(known.size, walk)
     asker.size += known.size
+    if asker.size > _MOST_PARTS:
+        raise _endless(walk)
     asker.depth = max(asker.depth, known.depth)
     return (known.description,)
 
@@ -310,12 +314,16 @@ def _levels(description: Any) -> int:
 def _count(steps: int, walk: _Walk) -> None:
     walk.count += steps
     if walk.count > _MOST_STEPS:
-        raise EndlessValueError(
-            f"{_name(walk.steps)} has no end for a recipe: after {_MOST_STEPS:,} parts it was not described. Either it "
-            "is very large, or it holds sets of objects that lead to each other, through which each way was walked. "
-            "Hold such objects in lists, or in dicts by name or number, instead of sets; or give their class a "
-            "__getstate__ that returns just what decides the voxels; or keep the value in a file that workers read"
-        )
+        raise _endless(walk)
+
+
+def _endless(walk: _Walk) -> EndlessValueError:
+    return EndlessValueError(
+        f"{_name(walk.steps)} has no end for a recipe: after {_MOST_STEPS:,} parts it was not described. Either it is "
+        "very large, or it holds sets of objects that lead to each other, through which each way was walked. Hold such "
+        "objects in lists, or in dicts by name or number, instead of sets; or give their class a __getstate__ that "
+        "returns just what decides the voxels; or keep the value in a file that workers read"
+    )
 
 
 def _name(steps: Iterable[_Step]) -> str:
@@ -328,7 +336,7 @@ def _name(steps: Iterable[_Step]) -> str:
 
 def _part(outer: Any, inner: Any) -> str:
     if isinstance(outer, dict):
-        return next((f"[{key!r}]" for key, value in outer.items() if value is inner), "")
+        return next((f"[{key!r}]" for key, value in outer.items() if value is inner and shallow(key)), "")
     if isinstance(outer, list | tuple):
         return next((f"[{index}]" for index, value in enumerate(outer) if value is inner), "")
     named = {**getattr(outer, "__globals__", {}), **getattr(outer, "__dict__", {})}

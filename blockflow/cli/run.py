@@ -10,7 +10,10 @@ import click
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from blockflow.compute import ComputeContext
+    from blockflow.config import LoadedConfig
     from blockflow.execution.failures import FailureRecord
+    from blockflow.execution.fork_server import ForkServer
 
 __all__ = ["command", "describe_config", "run_config"]
 
@@ -62,26 +65,43 @@ def run_config(
 ) -> int:
     """Run a config, say how it went, and give the exit status; `failed` as for `run_prepared`."""
     from blockflow.compute import create_compute_context
-    from blockflow.config import build_run, load_config
+    from blockflow.config import load_config
+    from blockflow.execution.fork_server import ARRAYS, GRAPH, ForkServer
+
+    loaded = load_config(config, overrides)
+    context = create_compute_context(loaded.config.compute.spec())
+    libraries = GRAPH if loaded.config.operators else ARRAYS
+    with ForkServer(loaded.run_dir, context, libraries) as server:
+        return _run(loaded, context, server, failed, quiet=quiet)
+
+
+def _run(
+    loaded: "LoadedConfig",
+    context: "ComputeContext",
+    server: "ForkServer",
+    failed: "Sequence[FailureRecord]",
+    *,
+    quiet: bool,
+) -> int:
+    from blockflow.config import build_run
     from blockflow.execution.assignment import workers_of
     from blockflow.execution.driver import run_prepared
     from blockflow.execution.progress import Silent, progress_for
     from blockflow.tasks import prepare
 
-    loaded = load_config(config, overrides)
-    compute = loaded.config.compute
     built = build_run(loaded)
     progress = Silent() if quiet else progress_for()
     if built.planned is not None:
         for line in (*built.planned.plan.warnings, *built.planned.plan.notes):
             progress.note(line)
-    context = create_compute_context(compute.spec())
+    num_workers = loaded.config.compute.num_workers
     outcome = run_prepared(
         prepare(built.tasks),
         loaded.run_dir,
         name=loaded.name,
         compute=context,
-        num_workers=compute.num_workers,
+        server=server,
+        num_workers=num_workers,
         config=loaded.text,
         plan=built.planned.plan.to_json() if built.planned is not None else None,
         origin={"config": str(loaded.path), "overrides": list(loaded.overrides)},
@@ -93,7 +113,7 @@ def run_config(
         click.echo(f"  {name}: {task}")
         if task.stopped:
             click.echo(f"  {name}: {task.stopped}", err=True)
-        workers = workers_of(loaded.run_dir.absolute(), name, compute.num_workers, None)
+        workers = workers_of(loaded.run_dir.absolute(), name, num_workers, None)
         if (used := context.usage(workers)) is not None:
             click.echo(f"  {name}: {used}")
     for problem in outcome.problems:

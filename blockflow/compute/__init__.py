@@ -14,7 +14,7 @@ from blockflow.compute.context import (
     WorkersOf,
     run_commands_with,
 )
-from blockflow.compute.local import LocalContext
+from blockflow.compute.local import LocalContext, offer_program, withdraw_programs
 from blockflow.compute.serial import SerialContext
 from blockflow.utility.lazy import lazy_names
 
@@ -40,5 +40,7 @@ __all__ = [
     "WorkersOf",
     "create_compute_context",
     "current",
+    "offer_program",
     "run_commands_with",
+    "withdraw_programs",
 ]

@@ -115,7 +115,8 @@ class ComputeContext(ABC):
 
     `distribute_workers` says whether workers are processes of their own; `can_kill` whether a worker that
     hangs, or takes too much memory, can be ended; `shares_locks` whether a lock on a file is seen by the
-    workers of all tasks; `look_every` how many seconds may pass between two looks at the workers.
+    workers of all tasks; `forks_workers` whether workers are forked from the process that starts them, so that they
+    find loaded what it has loaded; `look_every` how many seconds may pass between two looks at the workers.
 
     Parameters
     ----------
@@ -127,6 +128,7 @@ class ComputeContext(ABC):
     distribute_workers: ClassVar[bool]
     can_kill: ClassVar[bool]
     shares_locks: ClassVar[bool] = True
+    forks_workers: ClassVar[bool] = False
     look_every: ClassVar[float] = 0.05
 
     def __init__(self, memory: int | None = None) -> None:

@@ -3,22 +3,60 @@
 import os
 import signal
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from blockflow.compute.context import ComputeContext, WorkerHandle
 from blockflow.errors import ConfigError
+from blockflow.utility.fork import Fork
 
-__all__ = ["LocalContext", "resident_memory_of"]
+__all__ = ["WORKER", "LocalContext", "offer_program", "resident_memory_of", "withdraw_programs"]
+
+#: what the system calls a worker that is a fork
+WORKER = "blockflow-work"
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
+
+#: name of a module -> its main function, where this process has loaded it, and may be forked to run it
+_programs: dict[str, Callable[[], object]] = {}
+
+
+def offer_program(module: str, main: Callable[[], object]) -> None:
+    """Let `python -P -m MODULE` be run in a fork of this process from now on, by `main`, with its `sys.argv`."""
+    _programs[module] = main
+
+
+def withdraw_programs() -> None:
+    """Fork this process no more: a user's code has run here, and may have started threads, or opened a device."""
+    _programs.clear()
+
+
+def _program_of(command: Sequence[str], environment: Mapping[str, str]) -> Callable[[], object] | None:
+    """What a fork is to run in place of `command`; `None` if that must be started afresh.
+
+    So it must be where the environment says more than where to find what is ours: libraries read theirs as they load.
+    """
+    if len(command) < 4 or list(command[:3]) != [sys.executable, "-P", "-m"] or command[3] not in _programs:
+        return None
+    if threading.active_count() > 1 or any(
+        name != "DAISY_CONTEXT" and not name.startswith("BLOCKFLOW_") for name in environment
+    ):
+        return None
+
+    def program() -> object:
+        sys.argv = list(command[3:])
+        return _programs[command[3]]()
+
+    return program
 
 
 class _ChildProcess(WorkerHandle):
     """A worker that leads a process group of its own, and ends when its standard input closes."""
 
-    def __init__(self, process: "subprocess.Popen[bytes]", memory: int | None) -> None:
+    def __init__(self, process: "subprocess.Popen[bytes] | Fork", memory: int | None) -> None:
         self._process = process
         self.memory = memory
 
@@ -71,11 +109,15 @@ def _resident(pid: int) -> int:
 
 
 class LocalContext(ComputeContext):
-    """Workers are child processes of the task's supervisor, each in a process group of its own."""
+    """Workers are child processes of the task's supervisor, each in a process group of its own.
+
+    A supervisor forks itself to start one, if it can: then the worker has loaded at once what workers need.
+    """
 
     name = "local"
     distribute_workers = True
     can_kill = True
+    forks_workers = sys.platform.startswith("linux")  # elsewhere system libraries may not work in a fork
 
     def __init__(self, memory: int | None = None) -> None:
         super().__init__(memory)
@@ -87,7 +129,10 @@ class LocalContext(ComputeContext):
     def start_worker(
         self, command: Sequence[str], environment: Mapping[str, str], log: Path
     ) -> _ChildProcess:
+        program = _program_of(command, environment)
         with log.open("ab") as output:
+            if program is not None:
+                return _ChildProcess(Fork(program, WORKER, environment, output.fileno()), self.memory)
             process = subprocess.Popen(
                 list(command),
                 env={**os.environ, **environment},

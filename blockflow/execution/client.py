@@ -40,6 +40,7 @@ class Client(daisy.v2.Client):  # type: ignore[misc]
             yield block
         except Exception as error:  # noqa: BLE001 (whatever a block raises is its failure record)
             self.give_back(block, error)
+            error.__traceback__ = None  # who keeps the error would keep this client, beyond its thread
         except BaseException as error:
             self.give_back(block, error)
             raise  # the worker is to end

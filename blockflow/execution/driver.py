@@ -1,14 +1,12 @@
 """The driver: from prepared tasks to finished voxels, and the record of how it went."""
 
-import signal
 import sys
-import threading
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
@@ -18,11 +16,13 @@ from blockflow.execution.assignment import Assignment, Calls, workers_of
 from blockflow.execution.engine import EnginePanicError, build_pipeline, build_task, serve, serve_in_process
 from blockflow.execution.events import EventLog
 from blockflow.execution.failures import FailureLog, FailureRecord
+from blockflow.execution.fork_server import ForkServer
 from blockflow.execution.journal import Mark
 from blockflow.execution.outcome import Outcome, TaskOutcome
 from blockflow.execution.progress import Progress, Silent
 from blockflow.execution.run_directory import RunDirectory, TaskDirectory
 from blockflow.execution.session import WorkerSession, record_failed_worker
+from blockflow.execution.stopping import Stop
 from blockflow.execution.tracking import TrackingPlan, done_blocks, plan_tracking
 from blockflow.storage import ResultsSpec, claim, note_session, open_stored
 from blockflow.storage.formats import lock_place
@@ -40,6 +40,7 @@ def run_prepared(
     *,
     name: str,
     compute: ComputeContext,
+    server: ForkServer | None = None,
     num_workers: int | None = None,
     config: str | None = None,
     plan: Mapping[str, Any] | None = None,
@@ -59,6 +60,8 @@ def run_prepared(
     name : str
         The name of the run.
     compute : ComputeContext
+    server : ForkServer, optional
+        What supervisors are forked from, if it was started ahead; it is the caller's to close.
     num_workers : int, optional
         How many blocks may be processed at one time, all tasks together.
     config : str, optional
@@ -90,19 +93,21 @@ def run_prepared(
     with (
         _explained(run_dir),
         RunDirectory.begin(run_dir, name, config, origin) as run,
-        ExitStack() as locks,
+        ExitStack() as held,
     ):
+        if server is None:
+            server = held.enter_context(ForkServer(run.path, compute))
         for task in prepared:
             _create_outputs(task)
             for path in task.outputs.values():
-                locks.enter_context(Lease(lock_place(path), f"output array {path}"))
+                held.enter_context(Lease(lock_place(path), f"output array {path}"))
             for spec in task.specs:
                 if isinstance(spec, ResultsSpec):
                     spec.adopt()
         if plan is not None:
             write_json(run.plan, plan)
         _keep_failed(run, prepared, failed)
-        return _run(run, prepared, compute, num_workers, progress, unknown_outputs)
+        return _run(run, prepared, compute, server, num_workers, progress, unknown_outputs)
 
 
 @contextmanager
@@ -123,6 +128,7 @@ def _run(
     run: RunDirectory,
     prepared: Sequence[PreparedTask],
     compute: ComputeContext,
+    server: ForkServer,
     num_workers: int | None,
     progress: Progress,
     unknown_outputs: Path | None,
@@ -143,10 +149,7 @@ def _run(
     run.about["tasks"] = [task.name for task in prepared]
     run.save()
     pipeline = build_pipeline(
-        {
-            task.name: build_task(task, trackings[task.name], run.task(task.name).description)
-            for task in prepared
-        },
+        {task.name: build_task(task, trackings[task.name]) for task in prepared},
         {task.name: [before.name for before in task.task.upstream] for task in prepared},
     )
 
@@ -157,12 +160,18 @@ def _run(
 
     problems: list[str] = []
     states: Mapping[str, Any] = {}
-    with _Stop(run, progress) as stop:
+    with Stop(run, progress) as stop:
         try:
             if not any(tracking.to_do for tracking in trackings.values()):
                 progress.note("every block is done already")
             elif compute.distribute_workers:
-                states = serve(pipeline, progress, when_started, stop.is_overdue)
+                states = serve(
+                    pipeline,
+                    progress,
+                    when_started,
+                    stop.is_overdue,
+                    lambda name, context: server.supervise(run.task(name).description, context),
+                )
             else:
                 workers = _serial_workers(run, prepared, progress, stop)
                 states = serve_in_process(pipeline, progress, when_started, stop.is_overdue, workers)
@@ -333,7 +342,7 @@ def _calls(task: PreparedTask) -> Calls:
 
 
 def _serial_workers(
-    run: RunDirectory, prepared: Sequence[PreparedTask], progress: Progress, stop: "_Stop"
+    run: RunDirectory, prepared: Sequence[PreparedTask], progress: Progress, stop: Stop
 ) -> dict[str, Any]:
     """For each task a function that does its blocks in this process.
 
@@ -385,57 +394,3 @@ def _task_outcome(
     if state.abandoned and not interrupted:
         stopped = directory.why_given_up() or state.last_worker_error or state.abandon_reason
     return TaskOutcome(blocks, complete - skipped, skipped, failed, orphaned, left, stopped)
-
-
-#: seconds after an order to stop at once in which the engine must have ended
-_STOP_GRACE = 10.0
-
-
-class _Stop:
-    """Turns signals into an orderly end: the first SIGINT drains, a second one or SIGTERM stops at once.
-
-    Daisy's server takes SIGINT for itself when it comes up, so `listen` is to be called again then.
-    """
-
-    def __init__(self, run: RunDirectory, progress: Progress) -> None:
-        self.asked = False
-        self.session: WorkerSession | None = None  # of a worker in this very process
-        self._run = run
-        self._progress = progress
-        self._in_main_thread = threading.current_thread() is threading.main_thread()
-        self._originals: dict[int, Any] = {}
-        self._now_since: float | None = None
-
-    def listen(self) -> None:
-        """Handle the signals here, if this is the main thread (no other can)."""
-        if self._in_main_thread:
-            for number in (signal.SIGINT, signal.SIGTERM):
-                original = signal.signal(number, self._stop)
-                self._originals.setdefault(number, original)
-
-    def is_overdue(self) -> bool:
-        """Whether the run was to stop at once, and has not for longer than anything may take."""
-        return self._now_since is not None and time.monotonic() - self._now_since > _STOP_GRACE
-
-    def __enter__(self) -> Self:
-        self.listen()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, original in self._originals.items():
-            signal.signal(number, original)
-
-    def _stop(self, number: int, _frame: Any) -> None:
-        drain = number == signal.SIGINT and not self.asked
-        self.asked = True
-        write_aside(self._run.stop_file, b"drain" if drain else b"now")
-        if not drain:
-            self._now_since = self._now_since or time.monotonic()
-        if drain:
-            self._progress.note(
-                "stopping: blocks that are being done are finished first; interrupt again to stop at once"
-            )
-        if self.session is not None:
-            self.session.leaving = True
-            if not drain:
-                raise KeyboardInterrupt

@@ -3,7 +3,6 @@
 import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import daisy
@@ -33,21 +32,14 @@ def daisy_timeout(timeout: float | None) -> float:
     return float("inf") if timeout is None else timeout + _TIMEOUT_GRACE
 
 
-def build_task(prepared: PreparedTask, tracking: TrackingPlan, description: Path) -> Any:
-    """The Daisy task of a prepared task; behind it stands one spawn function, the task's supervisor."""
+def build_task(prepared: PreparedTask, tracking: TrackingPlan) -> Any:
+    """The Daisy task of a prepared task; `serve` gives it its one spawn function, which stands for all its workers."""
     task, grid = prepared.task, prepared.grid
-
-    def supervise(*, context: Any) -> None:
-        from blockflow.execution.supervisor import supervise
-
-        supervise(description, context)
-
     return daisy.v2.Task(
         task.name,
         grid.total_roi,
         grid.read_roi,
         grid.write_roi,
-        process_function=supervise,
         read_write_conflict=prepared.read_write_conflict,
         fit=grid.fit,
         max_workers=1,
@@ -66,21 +58,20 @@ def build_pipeline(tasks: Mapping[str, Any], upstream: Mapping[str, Sequence[str
 
 
 def serve(
-    pipeline: Any, observer: Any, when_started: Callable[[], None], given_up: Callable[[], bool]
+    pipeline: Any,
+    observer: Any,
+    when_started: Callable[[], None],
+    given_up: Callable[[], bool],
+    supervise: Callable[[str, Any], None],
 ) -> Mapping[str, Any]:
     """Run a pipeline to its end; returns Daisy's `TaskState` of each task by its name.
 
     The server runs in a thread of its own, so that this one can answer signals; `when_started` is called here
     once the server is up. A server that does not end is left alone once `given_up` says so. It listens on the
-    loopback interface alone: all workers are on this machine.
+    loopback interface alone: all workers are on this machine. `supervise` is called in threads of Daisy's, with the
+    name of a task that has blocks to be done, and the Daisy context to connect with; it returns when they are done.
     """
-    daisy.logging.set_log_basedir(None)  # the supervisor keeps the logs
-    server = daisy.v2.Server()
-    thread = _ServerThread(
-        lambda watch: server.run_blockwise(pipeline, progress=watch, host="127.0.0.1", summary=False),
-        pipeline,
-        observer,
-    )
+    thread = _ServerThread(pipeline, observer, supervise)
     thread.wait_until_started()
     when_started()
     return thread.result(given_up)
@@ -99,29 +90,18 @@ def serve_in_process(
     does the task's blocks, given the Daisy context to connect with. Daisy's own threads write `DAISY_CONTEXT` for
     whichever task they start, so in this process that tells nothing.
     """
-    from daisy import _daisy
-
     addresses: dict[str, Any] = {}
     changed = threading.Condition()
     over: set[str] = set()
 
-    def spawn_function(name: str) -> Callable[..., None]:
-        def wait_for_worker(*, context: Any) -> None:
-            with changed:
-                addresses[name] = context.copy()
-                addresses[name]["task_id"] = name
-                changed.notify_all()
-                changed.wait_for(lambda: name in over)
+    def wait_for_worker(name: str, context: Any) -> None:
+        with changed:
+            addresses[name] = context.copy()
+            addresses[name]["task_id"] = name
+            changed.notify_all()
+            changed.wait_for(lambda: name in over)
 
-        return wait_for_worker
-
-    for task in pipeline.tasks:
-        task.process_function = spawn_function(task.task_id)
-    thread = _ServerThread(
-        lambda watch: _daisy._run_distributed_server(pipeline, None, watch, host="127.0.0.1")[0],
-        pipeline,
-        observer,
-    )
+    thread = _ServerThread(pipeline, observer, wait_for_worker)
     thread.wait_until_started()
     when_started()
     try:
@@ -143,15 +123,31 @@ def serve_in_process(
     return states
 
 
-class _ServerThread(threading.Thread):
-    """Daisy's server, in a thread: `run` is called with an observer that tells when it is up.
+def _spawn_function(spawn: Callable[[str, Any], None], name: str) -> Callable[..., None]:
+    """What Daisy calls for a task; it looks at the signature."""
 
-    `observer` is told of the tasks in the order of the pipeline.
+    def spawn_worker(*, context: Any) -> None:
+        try:
+            spawn(name, context)
+        except BlockflowError as error:
+            raise error.with_traceback(None) from None  # Daisy shows it to whoever runs this
+
+    return spawn_worker
+
+
+class _ServerThread(threading.Thread):
+    """Daisy's server, in a thread.
+
+    `spawn` is called with the name of each task that wants its worker, and the Daisy context; `observer` is told of
+    the tasks in the order of the pipeline.
     """
 
-    def __init__(self, run: Callable[[Any], Any], pipeline: Any, observer: Any) -> None:
+    def __init__(self, pipeline: Any, observer: Any, spawn: Callable[[str, Any], None]) -> None:
         super().__init__(name="daisy-server", daemon=True)
-        self._run_server = run
+        daisy.logging.set_log_basedir(None)  # the supervisor keeps the logs
+        for task in pipeline.tasks:
+            task.process_function = _spawn_function(spawn, task.task_id)
+        self._pipeline = pipeline
         self._names = [task.task_id for task in pipeline.tasks]
         self._observer = observer
         self._up = threading.Event()
@@ -160,10 +156,12 @@ class _ServerThread(threading.Thread):
         self.start()
 
     def run(self) -> None:
+        from daisy import _daisy
+
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", DeprecationWarning)
-                self._states = self._run_server(self)
+                self._states, _ = _daisy._run_distributed_server(self._pipeline, None, self, host="127.0.0.1")
         except BaseException as error:  # noqa: BLE001 (it is raised again by `result`)
             self._error = error
         finally:

@@ -10,6 +10,7 @@ from typing import Any
 from blockflow.compute import create_compute_context
 from blockflow.errors import PlanError
 from blockflow.execution.driver import run_prepared
+from blockflow.execution.fork_server import GRAPH, ForkServer
 from blockflow.execution.progress import progress_for
 from blockflow.graph import Slot
 from blockflow.planning import Plan, Planned, Target, assemble, draft, plan_before
@@ -65,16 +66,18 @@ def run(
     place, title = _place(wanted, run_dir, name)
     limit = None if memory is None else parse_bytes(memory)
     compute = create_compute_context(_with_memory(compute_context, limit))
-    planned = _planned(wanted, place, title, num_workers, limit)
-    outcome = run_prepared(
-        prepare(planned.tasks()),
-        place,
-        name=title,
-        compute=compute,
-        num_workers=num_workers,
-        progress=progress_for(),
-        plan=planned.plan.to_json(),
-    )
+    with ForkServer(place, compute, GRAPH) as server:
+        planned = _planned(wanted, place, title, num_workers, limit)
+        outcome = run_prepared(
+            prepare(planned.tasks()),
+            place,
+            name=title,
+            compute=compute,
+            server=server,
+            num_workers=num_workers,
+            progress=progress_for(),
+            plan=planned.plan.to_json(),
+        )
     return outcome.complete
 
 

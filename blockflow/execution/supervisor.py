@@ -14,7 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from blockflow.compute import ComputeContext, WorkerHandle, WorkerOrder, create_compute_context
+from blockflow.compute import (
+    ComputeContext,
+    WorkerHandle,
+    WorkerOrder,
+    create_compute_context,
+    withdraw_programs,
+)
 from blockflow.errors import ComputeError
 from blockflow.execution.assignment import Assignment
 from blockflow.execution.events import EventLog, last_event
@@ -297,15 +303,15 @@ def _supervise(description: Path, address: Any) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver decides; it is asked through the stop file
     assignment = Assignment.load(description)
     run = assignment.run_directory
-    if (why := assignment.directory.why_given_up()) is not None:
-        raise SystemExit(why)  # Daisy starts a supervisor that failed once more
+    if assignment.directory.why_given_up() is not None:
+        raise SystemExit(f"task {assignment.name}: given up")  # Daisy starts a supervisor that failed once more
     assignment.directory.logs.mkdir(parents=True, exist_ok=True)
     write_json(run.address, {"host": address["hostname"], "port": int(address["port"])})
     _call_init(assignment, address)
     engine = address["hostname"], int(address["port"])
     context = create_compute_context(assignment.compute).of_task(assignment.workers(engine))
     crew = _Crew(assignment, context, address)
-    driver = os.getppid()
+    parent = os.getppid()
     asked_to_leave = False
     engine_seen_at = time.monotonic()
     try:
@@ -315,8 +321,8 @@ def _supervise(description: Path, address: Any) -> None:
                     return
                 engine_seen_at = time.monotonic()
             crew.look()
-            if os.getppid() != driver:
-                raise SystemExit("the driver is gone")
+            if os.getppid() != parent:
+                raise SystemExit("the driver is gone, or what this supervisor was forked from")
             if run.stop_file.exists():
                 how = run.stop_file.read_text()
                 if how == "now":
@@ -362,6 +368,7 @@ def _call_init(assignment: Assignment, address: Any) -> None:
     called = assignment.directory.path / "initialised"
     if not assignment.initialises or (called.exists() and called.read_bytes() == assignment.session.encode()):
         return
+    withdraw_programs()
     try:
         assignment.load_calls().init_callback_fn(address.to_env())
     except Exception as error:

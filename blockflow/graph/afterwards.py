@@ -28,6 +28,7 @@ _KNOWN = {
     "graph",
     "made_with",
     "name",
+    "planned",
     "probed_regions",
     "_children",
     "_cleaning",

@@ -120,6 +120,12 @@ class Operator(metaclass=OperatorMetaClass):
     #: for outputs whose needs are not declared, by path: what probes have shown of each input, by path
     probed_regions: "Mapping[str, Mapping[str, Any]]" = MappingProxyType({})
 
+    #: of one that was built from a plan: the values that its inputs and those of its parts had then, by path
+    planned: "Mapping[str, Any] | None" = None
+
+    #: inputs that it sets itself, each with the input that it follows from: it is a list where that is one
+    followers: "ClassVar[Mapping[str, str]]" = MappingProxyType({})
+
     #: values set on connected inputs go to the slot upstream that has the value
     backpropagate_values: bool = False
 
@@ -282,7 +288,7 @@ class Operator(metaclass=OperatorMetaClass):
         return None
 
     def refresh(self) -> None:
-        """Look again at what it knows of files that are no inputs; called before each plan, within an edit."""
+        """Look again at files that are no inputs, before each plan, within an edit; blocks are held to `planned`."""
 
     def setInSlot(self, slot: Slot, subindex: tuple[int, ...], roi: Any, value: Any) -> None:
         """Take data that were pushed into an input, as caches do."""

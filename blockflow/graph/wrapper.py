@@ -24,7 +24,7 @@ class OperatorWrapper(Operator):
     parent, graph
         As for any operator.
     promotedSlotNames : iterable of str, optional
-        The inputs that become lists; by default all that are not declared `nonlane`.
+        The inputs that become lists, with their `followers`; by default all that are not declared `nonlane`.
     broadcastingSlotNames : iterable of str, optional
         In place of it: the inputs that do not.
     """
@@ -136,6 +136,6 @@ def _promoted(
             f"{operatorClass.__name__} has no input {', '.join(unknown)}; it has {', '.join(names)}"
         )
     if promoted is not None:
-        return [name for name in names if name in given]
+        return [name for name in names if {name, operatorClass.followers.get(name)} & {*given}]
     shared = {slot.name for slot in operatorClass.inputSlots if slot.nonlane} | set(given)
     return [name for name in names if name not in shared]

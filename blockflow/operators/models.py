@@ -3,6 +3,7 @@
 import hashlib
 import importlib
 import importlib.util
+import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,22 +28,35 @@ _FARTHEST = 32
 _loading = threading.RLock()
 
 
+#: of modules that were imported for a model: the digests of their files then, since they are imported once
+_imported_digests: dict[str, str] = {}
+
+#: how often a file is read that changes while it is
+_READINGS = 3
+
+
 def _place(text: str) -> str:
     """Where a model is: the path of its file, or the name of its module."""
     return text if is_network(text) else text.rpartition(":")[0]
 
 
-def digest_of_model(text: str) -> str:
-    """A hash of the file of a model; empty for one without a file of its own."""
+def _file(text: str) -> Path | None:
+    """The file of a model, or where one should be; None for a module without one."""
     place = _place(text)
     path = Path(place)
-    if not is_network(place) and path.suffix != ".py":
-        try:
-            found = importlib.util.find_spec(place)
-        except (ImportError, ValueError):
-            return ""
-        path = Path((found and found.origin) or "")
-    if not path.is_file():
+    if is_network(place) or path.suffix == ".py":
+        return path
+    try:
+        found = importlib.util.find_spec(place)
+    except (ImportError, ValueError):
+        return None
+    return Path(found.origin) if found is not None and found.origin else None
+
+
+def digest_of_model(text: str) -> str:
+    """A hash of the file of a model; empty for one without a file of its own."""
+    path = _file(text)
+    if path is None or not path.is_file():
         return ""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:32]
@@ -52,11 +66,13 @@ def digest_of_model(text: str) -> str:
 class Model:
     """A model: takes arrays `(channels, *space)`, and returns as many, of as many voxels.
 
-    It has a `network`, which computes several arrays in one pass and takes memory that Python does not know of, or a
-    `function`, which is called with one array after the other.
+    `digest` is that of the bytes that it was loaded from, as `digest_of_model` tells it. It has a `network`, which
+    computes several arrays in one pass and takes memory that Python does not know of, or a `function`, which is called
+    with one array after the other.
     """
 
     text: str
+    digest: str
     network: Network | None = None
     function: Callable[[Array], Array] | None = None
 
@@ -107,10 +123,10 @@ class Model:
         return np.stack(made)
 
 
-def load_model(text: str, device: str) -> Model:
+def load_model(text: str, device: str, known: str | None = None, *, strict: bool = False) -> Model:
     """A model by the path of a network's file, or a callable by `module:name` or `path/to/file.py:name`.
 
-    It is loaded once, and again when its file has changed.
+    It is loaded once, and again when its file has changed, by what the file system says of it, or by `known`.
 
     A callable gets one array at a time, `(channels, *space)`, or `(*space)` where there is one channel, and returns
     likewise.
@@ -120,24 +136,73 @@ def load_model(text: str, device: str) -> Model:
     text : str
     device : str
         "cpu" or "cuda", for networks.
+    known : str, optional
+        The digest that its file had when it was last looked at; none for a model without a file.
+    strict : bool
+        Whether another one is refused.
 
     Raises
     ------
     OperatorError
+        Also if its file is another one, which is not loaded then.
     """
-    try:
-        file = Path(_place(text)).stat()
-        stamp = (file.st_mtime_ns, file.st_size)
-    except OSError:
-        stamp = (0, 0)
     with _loading:
-        return _loaded(text, device, stamp)
+        stamp = _stamp(text)
+        if strict:
+            _refuse_another(text, _digest_at(text, stamp, known), known)
+        model = _loaded(text, device, stamp, known)
+    if strict:
+        _refuse_another(text, model.digest, known)
+    return model
+
+
+def _refuse_another(text: str, digest: str, known: str | None) -> None:
+    if digest in ("", known):
+        return
+    if _place(text) in _imported_digests and digest_of_model(text) == known:
+        raise OperatorError(
+            f"model {text!r}: {_file(text)} was changed after this process had imported it, and a module is imported "
+            "once. Start Python anew, or give the model as path/to/file.py:name, which is loaded again when it changes"
+        )
+    raise OperatorError(
+        f"model {text!r}: {_file(text)} was replaced: its digest is {digest[:8]}, and the plan was made with "
+        f"{(known or 'none')[:8]}; a run must not hold voxels of two models. Run again: planning takes the new file, "
+        "and all blocks are done again. Or put the old file back, and run again for the blocks that are left"
+    )
+
+
+def _stamp(text: str) -> tuple[int, ...]:
+    """Changes with the file of a model: so it is hashed and read again only then."""
+    path = _file(text)
+    try:
+        status = os.stat(path or "")  # noqa: PTH116 - there may be no path
+    except OSError:
+        return ()
+    return status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino
+
+
+@lru_cache(64)
+def _digest_at(text: str, *_changed: Any) -> str:
+    return digest_of_model(text)
 
 
 @lru_cache(8)
-def _loaded(text: str, device: str, stamp: tuple[int, int]) -> Model:  # noqa: ARG001 - a file that changed is another
+def _loaded(text: str, device: str, *_changed: Any) -> Model:
+    """The model, with the digest of the very bytes that were read: before and after, the file has it."""
+    for _ in range(_READINGS):
+        digest = digest_of_model(text)
+        model = _read(text, device, digest)
+        if digest_of_model(text) == digest:
+            return model
+    raise OperatorError(
+        f"model {text!r}: {_file(text)} changed each of the {_READINGS} times that it was read. Run again when what "
+        "writes it has ended"
+    )
+
+
+def _read(text: str, device: str, digest: str) -> Model:
     if is_network(text):
-        return Model(text, network=read_network(text, device))
+        return Model(text, digest, network=read_network(text, device))
     place, colon, name = text.rpartition(":")
     if not colon:
         raise OperatorError(
@@ -148,12 +213,17 @@ def _loaded(text: str, device: str, stamp: tuple[int, int]) -> Model:  # noqa: A
         raise OperatorError(
             f"model {text!r} is a function, which chooses its device itself; leave device at cpu"
         )
-    found: Any = load_module(place, OperatorError) if place.endswith(".py") else _imported(place, text)
+    if place.endswith(".py"):
+        found: Any = load_module(place, OperatorError)
+    else:
+        found = _imported(place, text)
+        known = digest if digest_of_model(text) == digest else "unknown"
+        digest = _imported_digests.setdefault(place, known)
     for part in name.split("."):
         found = getattr(found, part, None)
     if not callable(found):
         raise OperatorError(f"model {text!r}: {place} has no callable {name!r}")
-    return Model(text, function=found)
+    return Model(text, digest, function=found)
 
 
 def _imported(place: str, text: str) -> Any:

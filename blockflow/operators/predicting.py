@@ -3,12 +3,13 @@
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from blockflow.errors import OperatorError
 from blockflow.graph import InputSlot, MetaDict, Slot
+from blockflow.graph.planned_values import is_planned, planned_value
 from blockflow.operators.bases import Array, ArrayOperator, Region
 from blockflow.operators.grey_values import dtype_of
 from blockflow.operators.grid import AxisFrom, regridded, volume_of
@@ -75,10 +76,21 @@ class OpPredict(ArrayOperator):
         doc="the context and what it was found for, found by itself: workers do not look again", optional=True
     )
 
+    followers: ClassVar = {"digest": "model", "found": "model"}
+
     parallel_inputs = False
 
     def _model(self) -> Model:
-        return load_model(self.model.value, self.device.value)
+        return load_model(self.model.value, self.device.value, self._digest(), strict=is_planned(self))
+
+    def _planned_digest(self) -> str | None:
+        """That of the file that the graph was planned with, empty for none; None where nothing was planned."""
+        return (planned_value(self.digest) or "") if is_planned(self) else None
+
+    def _digest(self) -> str | None:
+        """That of the file that is to compute, as far as it is known; None for a model without a file."""
+        planned = self._planned_digest()
+        return self.digest.value if planned is None else planned or None
 
     def _inner(self) -> tuple[int, tuple[int, ...]]:
         """The number of channels of the input, 0 for no such axis, and the shape without it."""
@@ -97,7 +109,8 @@ class OpPredict(ArrayOperator):
             self._look_at_file()
 
     def _look_at_file(self) -> None:
-        digest = digest_of_model(self.model.value)
+        planned = self._planned_digest()
+        digest = digest_of_model(self.model.value) if planned is None else planned
         if digest and digest != self.digest.value:
             self.digest.setValue(digest)
 
@@ -122,9 +135,11 @@ class OpPredict(ArrayOperator):
         if given is not None:
             return self._per_axis(given, len(shape), self.context.path)
         dtype, made = np.dtype(self.Input.meta.dtype), self.channels.value
-        key = [self.model.value, self.digest.value, self.device.value, channels, len(shape), dtype.str, made]
+        digest = self._digest()
+        key = [self.model.value, digest, self.device.value, channels, len(shape), dtype.str, made]
         if self.found.value is None or self.found.value[:-1] != key:
-            seen = probed_context(self._model(), max(channels, 1), len(shape), dtype, made or 1)
+            model = load_model(self.model.value, self.device.value, digest, strict=True)
+            seen = probed_context(model, max(channels, 1), len(shape), dtype, made or 1)
             self.found.setValue([*key, seen])
         context: tuple[int, ...] = self.found.value[-1]
         return context

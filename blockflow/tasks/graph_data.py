@@ -104,6 +104,7 @@ class GraphData:
         for node in self.nodes:
             operator: Operator = node.cls(*node.args, **{**node.kwargs, "graph": graph})
             operator.name = node.name
+            operator.planned = {**node.values, **node.parts}
             for path, size in node.sizes.items():
                 operator.slot_at(path).resize(size)
             for path, value in node.values.items():

@@ -25,6 +25,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from blockflow.compute.local import WORKER
+from blockflow.execution.fork_server import SUPERVISOR
 from blockflow.testing.run_processes import MARK, Process, end_all, kill, processes_of, wait_for_end
 
 __all__ = [
@@ -41,7 +43,7 @@ __all__ = [
 ]
 
 #: what may be killed, and how often in proportion
-VICTIMS = {"worker": 3, "driver": 2, "supervisor": 1}
+VICTIMS = {"worker": 3, "driver": 2, "supervisor": 1, "fork server": 1}
 
 #: seconds after which what is left of a run whose driver is gone counts as left behind
 _LAST_BREATH = 15.0
@@ -151,10 +153,12 @@ def victims_among(processes: Iterable[Process], driver: int) -> dict[str, list[i
     for process in sorted(processes, key=lambda process: process.pid):
         if process.pid == driver:
             found["driver"].append(process.pid)
-        elif "blockflow.execution.worker" in process.command:
+        elif process.name == WORKER or "blockflow.execution.worker" in process.command:
             found["worker"].append(process.pid)
-        elif process.parent == driver:
+        elif process.name == SUPERVISOR:
             found["supervisor"].append(process.pid)
+        elif process.parent == driver and "blockflow.execution.fork_server" in process.command:
+            found["fork server"].append(process.pid)
     return found
 
 

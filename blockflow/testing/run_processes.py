@@ -21,10 +21,11 @@ _TICK = 0.01
 
 @dataclass(frozen=True)
 class Process:
-    """A process of a run."""
+    """A process of a run; forks of one process have its command line, and names of their own."""
 
     pid: int
     parent: int
+    name: str
     command: str
 
 
@@ -43,9 +44,11 @@ def _look(pid: int, folder: Path) -> Process | None:
         environment = (entry / "environ").read_bytes().split(b"\0")
         if f"{MARK}={folder}".encode() in environment or f"{folder}/".encode() in command:
             # the name in parentheses may hold anything, so count from the last one (see proc(5))
-            state, parent = (entry / "stat").read_text().rpartition(")")[2].split()[:2]
+            named, _, rest = (entry / "stat").read_text().rpartition(")")
+            state, parent = rest.split()[:2]
             if state not in "ZX":
-                return Process(pid, int(parent), command.replace(b"\0", b" ").decode(errors="replace"))
+                name = named.partition("(")[2]
+                return Process(pid, int(parent), name, command.replace(b"\0", b" ").decode(errors="replace"))
     return None
 
 

@@ -59,8 +59,9 @@ def test_a_limit_below_what_a_worker_needs_to_start_ends_the_task(line):
     """Workers that cannot even start within the limit give the task up, with the figures, not for ever."""
     import json
 
+    Path("slow.py").write_text("import time\ndef spawn_worker():\n    time.sleep(60)\n")
     assert not blockflow.run_blockwise(
-        None, *line(3), 1, 0, process_function=lambda block: None, run_dir="run", name="t",
+        "slow.py", *line(3), 1, 0, run_dir="run", name="t",
         compute_context={"context": "local", "memory": "5 MB"},
     )  # fmt: skip
     assert "its limit is 5 MB" in json.loads(Path("run/run.json").read_text())["results"]["t"]["stopped"]

@@ -57,21 +57,28 @@ def test_a_seed_always_plans_the_same_kills():
 
 def test_processes_are_known_by_what_they_are():
     """The driver, its children and the workers are told apart; workers count whoever their parent is."""
-    worker = "python -m blockflow.execution.worker run/tasks/a/task.json a-0"
+    worker = "python -P -m blockflow.execution.worker run/tasks/a/task.json a-0"
+    server = "python -P -m blockflow.execution.fork_server run"
     processes = [
-        Process(10, 1, "python -m blockflow run config.yaml"),
-        Process(13, 11, worker),
-        Process(11, 10, "python -c spawn"),
-        Process(12, 1, worker),
-        Process(14, 11, "something of a worker's"),
+        Process(10, 1, "blockflow", "python -m blockflow run config.yaml"),
+        Process(11, 10, "python", server),
+        Process(12, 11, "blockflow-super", server),
+        Process(15, 12, "blockflow-work", server),
+        Process(13, 1, "python", worker),
+        Process(14, 11, "sh", "something of a worker's"),
     ]
-    assert victims_among(processes, 10) == {"worker": [12, 13], "driver": [10], "supervisor": [11]}
+    assert victims_among(processes, 10) == {
+        "worker": [13, 15],
+        "driver": [10],
+        "supervisor": [12],
+        "fork server": [11],
+    }
 
 
 def test_a_victim_is_one_of_the_wanted_kind():
     """Each living process of the wanted kind may be the victim, and no other; none is chosen where none lives."""
     generator = random.Random(0)
-    living = {"worker": [12, 13], "driver": [10], "supervisor": []}
+    living = {"worker": [12, 13], "driver": [10], "supervisor": [], "fork server": []}
     assert {choose_victim(generator, "worker", living) for _ in range(50)} == {12, 13}
     assert choose_victim(generator, "driver", living) == 10
     assert choose_victim(generator, "supervisor", living) is None

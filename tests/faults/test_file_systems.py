@@ -79,7 +79,7 @@ def run(status, **options):
         **options,
     )
     assert end.returncode in (status if isinstance(status, tuple) else (status,)), end.stdout + end.stderr
-    assert "/blockflow/execution/" not in end.stderr, end.stderr
+    assert "/blockflow/execution/driver.py" not in end.stderr, end.stderr
     return end
 
 

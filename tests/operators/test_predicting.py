@@ -92,9 +92,7 @@ def test_tiles_lie_on_a_grid_whatever_is_asked(folder, image):
     """With `tile`, the model is called with the same tiles for any region, so results do not depend on blocks."""
     op = predict(folder, "two", channels=2, context=1, tile=(5, 8, 11), Input=image)
     check_operator(op, lambda image: np.stack([image * 2.0, image + 1.0]).astype(np.float32))
-    from blockflow.operators.models import load_model
-
-    calls = load_model(op.model.value, "cpu").function.__globals__["calls"]
+    calls = op._model().function.__globals__["calls"]
     calls.clear()
     op.Output[0, 6:7, 3:4, 0:2].wait()
     assert calls == [(7, 9, 11)]

@@ -1,7 +1,9 @@
 """Runs of graphs as people start them: resumed, changed, killed; and what plan and check say of them."""
 
+import gc
 import json
 import textwrap
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ from scipy.ndimage import gaussian_filter
 import blockflow
 from blockflow.cli import cli
 from blockflow.config import build_run, load_config
+from blockflow.execution.client import Client
 from blockflow.execution.graph_runs import run
 from blockflow.graph.window import UndeclaredRegionError
 from blockflow.operators.normalising import OpNormalizeMinMax
@@ -294,3 +297,19 @@ def test_plan_prints_warnings_first_and_runs_nothing(raw, tmp_path):
         "plan.svg",
         "__pycache__",
     } - (set() if (tmp_path / "__pycache__").exists() else {"__pycache__"})
+
+
+def test_blocks_that_failed_leave_no_client_to_another_thread(raw, monkeypatch):
+    """Daisy's client is gone when a serial run ends, whoever keeps the errors: it must go in the thread it is of."""
+    made = []
+    begin = Client.__init__
+    monkeypatch.setattr(Client, "__init__", lambda self: (begin(self), made.append(weakref.ref(self)))[0])
+    fails = "+ [0][not image.flags.writeable]"  # for a block's data, not for those that the planner makes
+    Path("own.py").write_text(OWN.replace("+ BIAS", fails))
+    gc.disable()
+    try:
+        command("run", "g.yaml", "--quiet", status=1)
+        assert made
+        assert [one() for one in made] == [None] * len(made)
+    finally:
+        gc.enable()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 import zarr
 from slurm.cluster import wait_until
 
@@ -126,6 +128,50 @@ def test_jobs_of_a_killed_driver_are_cancelled_by_the_next(make_run):
     assert run.end() == 0, run.output
     assert "jobs of a driver of this run that is gone were cancelled" in run.output
     assert run.is_right()
+
+
+#: lets blocks wait, once they are begun, until the test lets them go
+HOLD = """
+import time
+from pathlib import Path
+import blockflow
+
+@blockflow.pointwise(dtype="float32", scratch=0)
+def hold(image, trace=""):
+    (Path(trace) / "applied").touch()
+    while not (Path(trace) / "go-on").exists():
+        time.sleep(0.02)
+    return image
+"""
+
+
+def test_a_graph_killed_between_merge_and_apply_goes_on_there(make_run):
+    """What the pass and the merge of a stage left on the nodes is kept; the voxels are those of the whole."""
+    run = make_run(24)
+    (run.folder / "own.py").write_text(HOLD)
+    operators = {
+        "norm": {"type": "NormalizeMinMax", "inputs": {"Input": "raw"}},
+        "hold": {"type": "own.py:hold", "inputs": {"image": "norm"}, "params": {"trace": str(run.trace)}},
+    }
+    config = {
+        "run_dir": "run",
+        "compute": {"context": "slurm", "num_workers": 4, "memory": "600 MB"},
+        "arrays": {"raw": {"path": "raw.zarr"}},
+        "operators": operators,
+        "outputs": {"out": {"slot": "hold", "path": "out.zarr", "block_shape": [16], "chunks": [8]}},
+    }
+    (run.folder / "config.yaml").write_text(yaml.safe_dump(config))
+    run.start()
+    wait_until((run.trace / "applied").exists, "a block to be applied", 60.0)
+    run.kill_all()
+    run.let_go("on")
+    run.start()
+    assert run.end() == 0, run.output
+    assert re.search(r"pass: \d+ blocks: 0 done, \d+ skipped", run.output), run.output
+    assert re.search(r"merge: 1 blocks: 0 done, 1 skipped", run.output), run.output
+    wanted = ((run.data - run.data.min()) / (run.data.max() - run.data.min())).astype(np.float32)
+    np.testing.assert_array_equal(zarr.open_array(str(run.folder / "out.zarr"), mode="r")[:], wanted)
+    wait_until(lambda: run.cluster.queue() == [], "the queue to be empty", 5.0)
 
 
 def test_sbatch_may_fail_for_a_while(make_run, tmp_path):

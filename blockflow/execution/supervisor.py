@@ -304,7 +304,9 @@ def _supervise(description: Path, address: Any) -> None:
     assignment = Assignment.load(description)
     run = assignment.run_directory
     if assignment.directory.why_given_up() is not None:
-        raise SystemExit(f"task {assignment.name}: given up")  # Daisy starts a supervisor that failed once more
+        raise SystemExit(
+            f"task {assignment.name}: given up"
+        )  # Daisy starts a supervisor that failed once more
     assignment.directory.logs.mkdir(parents=True, exist_ok=True)
     write_json(run.address, {"host": address["hostname"], "port": int(address["port"])})
     _call_init(assignment, address)

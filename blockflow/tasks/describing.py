@@ -42,8 +42,8 @@ _WORTH_KEEPING, _WORTH_CLOSING = 8, 64
 #: parts that a description may get from descriptions that are given again
 _MOST_PARTS = 1 << 25
 
-#: steps of a walk after which it is endless, about a minute; a step through sets in sets, as many of them as here,
-#: counts for more, since legions of these are what has no end
+#: steps of a walk after which it is endless, about a minute; where that many sets or more lie in each other, a step
+#: counts as several, since that is where there is no end
 _MOST_STEPS, _SETS_IN_SETS, _STEPS_THERE = 5_000_000, 4, 20
 
 
@@ -171,7 +171,7 @@ class Seen:
 def run(description: Description, seen: Seen, subject: Any) -> Any:
     """The walk: what `description` of `subject` returns; each value that it yields is described, and those inside.
 
-    `subject` is a function or a class, or what the user calls the value.
+    `subject` is a function or a class, or the name by which the user knows the value.
 
     Raises
     ------

@@ -16,7 +16,7 @@ from blockflow.execution.assignment import Assignment, Calls, workers_of
 from blockflow.execution.engine import EnginePanicError, build_pipeline, build_task, serve, serve_in_process
 from blockflow.execution.events import EventLog
 from blockflow.execution.failures import FailureLog, FailureRecord
-from blockflow.execution.fork_server import ForkServer
+from blockflow.execution.fork_server import ARRAYS, ForkServer
 from blockflow.execution.journal import Mark
 from blockflow.execution.outcome import Outcome, TaskOutcome
 from blockflow.execution.progress import Progress, Silent
@@ -96,7 +96,8 @@ def run_prepared(
         ExitStack() as held,
     ):
         if server is None:
-            server = held.enter_context(ForkServer(run.path, compute))
+            libraries = ARRAYS if any(task.outputs for task in prepared) else ()
+            server = held.enter_context(ForkServer(run.path, compute, libraries))
         for task in prepared:
             _create_outputs(task)
             for path in task.outputs.values():

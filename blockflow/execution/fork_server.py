@@ -1,14 +1,13 @@
 """The process that a run's supervisors are forked from, and from them the workers on this machine.
 
-`python -P -m blockflow.execution.fork_server RUN LIBRARY ...`, its standard input a socket to the driver. It loads what
-workers need once, while the driver still plans; a supervisor or a worker that is forked from it has that at once. It
-has one thread, holds no file of the run, and never runs a user's code. When the driver is gone, or is done with it,
-it ends; supervisors notice that their parent is gone, and end their workers.
+`python -P -m blockflow.execution.fork_server DRIVER RUN LIBRARY ...`, its standard input a socket to the driver. It
+loads what workers need once, while the driver still plans; a supervisor or a worker that is forked from it has that at
+once. It holds no file of the run, and never runs a user's code. It ends with the driver; supervisors notice that their
+parent is gone, and end their workers.
 """
 
 import gc
 import os
-import select
 import signal
 import socket
 import subprocess
@@ -24,25 +23,26 @@ from typing import Any, Self
 
 from blockflow.compute import ComputeContext, offer_program
 from blockflow.errors import BlockflowError
-from blockflow.utility.fork import Fork
+from blockflow.utility.fork import Fork, keep_from_forks
 
 __all__ = ["ARRAYS", "GRAPH", "SUPERVISOR", "ForkServer"]
+
+#: what workers need that read and write arrays, and those of graphs
+ARRAYS = ("blockflow.storage", "zarr")
+GRAPH = (*ARRAYS, "blockflow.operators", "scipy.ndimage")
 
 #: what the system calls a supervisor
 SUPERVISOR = "blockflow-super"
 
-#: what supervisors need, and what every worker needs
-_SUPERVISOR = ("daisy", "blockflow.execution.supervisor")
-_WORKER = ("blockflow.execution.worker", "cloudpickle")
+#: what a supervisor says first, and at its end
+_STARTED, _DONE, _FAILED = b"!", b".", b"?"
 
-#: what workers need beside it that read and write arrays, and those of graphs
-ARRAYS = ("blockflow.storage", "zarr")
-GRAPH = (*ARRAYS, "blockflow.operators", "scipy.ndimage")
+#: seconds between two looks whether the driver is still there; as a rule its socket closes
+_DRIVER_LOOK = 1.0
 
-#: lines of what a supervisor printed that its error has
-_TAIL = 50
+#: seconds after which a server that has closed its socket has ended
+_SERVER_END = 5.0
 
-_STARTED = b"!"
 _LONGEST_MESSAGE = 65536
 
 
@@ -55,24 +55,15 @@ class ForkServer:
         The run directory, which need not be there yet.
     compute : ComputeContext
         What starts the workers: if it forks them, they find loaded what they need.
-    libraries : sequence of str, optional
-        Modules that the workers will need beside what all need; by default those of a graph's that this process has
-        loaded, as it has zarr where it has looked at arrays.
+    libraries : sequence of str
+        Modules that these workers need beside what all do: `ARRAYS` or `GRAPH`.
     """
 
-    def __init__(self, run: Path, compute: ComputeContext, libraries: Sequence[str] | None = None) -> None:
-        if libraries is None:
-            libraries = [library for library in GRAPH if library in sys.modules]
-        loaded = (*_WORKER, *libraries) if compute.forks_workers else ()
-        self._command = [
-            sys.executable,
-            "-P",
-            "-m",
-            "blockflow.execution.fork_server",
-            str(run.absolute()),
-            *loaded,
-        ]
+    def __init__(self, run: Path, compute: ComputeContext, libraries: Sequence[str] = ()) -> None:
+        workers_need = ("blockflow.execution.worker", "cloudpickle", *libraries)
+        self._arguments = [str(run.absolute()), *(workers_need if compute.forks_workers else ())]
         self._lock = threading.Lock()
+        self._closed = False
         self._process: subprocess.Popen[bytes] | None = None
         self._server: socket.socket | None = None
         if compute.distribute_workers:
@@ -85,7 +76,11 @@ class ForkServer:
         self.close()
 
     def close(self) -> None:
-        """End the process."""
+        """End the process, also one that hangs; no other is started."""
+        self._closed = True
+        process = self._process
+        if process is not None:
+            process.kill()  # a thread that waits for it goes on, and gives the lock back
         with self._lock:
             self._end()
 
@@ -104,45 +99,61 @@ class ForkServer:
         BlockflowError
             If the supervisor fails, or is lost.
         """
-        ours, theirs = socket.socketpair()
-        with ours, tempfile.TemporaryFile() as said:
-            with theirs, self._lock:
-                self._ask(theirs, said.fileno(), str(description), context.to_env(), ours)
-            code = ours.recv(16)
+        with tempfile.TemporaryFile() as said:
+            with self._started(f"{description}\0{context.to_env()}".encode(), said.fileno()) as supervisor:
+                end = b"".join(iter(lambda: supervisor.recv(1), b""))  # until it is gone
             said.seek(0)
             text = said.read().decode(errors="replace").strip()
-        if code == b"0":
+        if end == _DONE:
             if text:
                 print(text, file=sys.stderr)  # noqa: T201 (what a supervisor says is for whoever runs this)
-            return
-        how = f"ended with exit code {code.decode()}" if code else "was lost"
-        tail = "\n".join(text.splitlines()[-_TAIL:])
-        raise BlockflowError(tail or f"{description}: the supervisor {how}")
+        elif end:
+            raise BlockflowError(text)
+        else:
+            raise BlockflowError(f"{description}: the supervisor was lost. It said: {text or 'nothing'}")
 
-    def _ask(
-        self, reply: socket.socket, said: int, description: str, context: str, answer: socket.socket
-    ) -> None:
-        """Let a supervisor be forked: by a process started anew, if the one that was there is lost."""
-        message = f"{description}\0{context}".encode()
-        for _ in range(2):
-            if self._server is None:
-                self._start()
-            assert self._server is not None
-            with suppress(OSError):
-                socket.send_fds(self._server, [message], [reply.fileno(), said])
-                readable, _, _ = select.select([answer, self._server], [], [])
-                if answer in readable and answer.recv(1) == _STARTED:
-                    return
-            self._end()
+    def _started(self, order: bytes, said: int) -> socket.socket:
+        """A supervisor's socket, once it lives: forked by a server started anew, if the one that was there is lost."""
+        with self._lock:
+            for _ in range(2):
+                server = self._server or self._start()
+                ours, theirs = socket.socketpair()
+                with theirs, suppress(OSError):
+                    socket.send_fds(server, [order], [theirs.fileno(), said])
+                if ours.recv(1) == _STARTED:
+                    return ours
+                ours.close()
+                if self._lives():
+                    raise BlockflowError("no supervisor can be started: the system has no room for a process")
+                self._end()
         raise BlockflowError(
-            "the process that supervisors are forked from cannot be started, or ends at once"
+            "no supervisor can be started: the process that they are forked from ends at once"
         )
 
-    def _start(self) -> None:
+    def _start(self) -> socket.socket:
+        if self._closed:
+            raise BlockflowError("no supervisor can be started: the run is over")
         self._server, theirs = socket.socketpair()
+        command = [sys.executable, "-P", "-m", "blockflow.execution.fork_server", str(os.getpid())]
         with theirs:
             # a process group of its own: what a terminal interrupts is the driver, which decides
-            self._process = subprocess.Popen(self._command, stdin=theirs.fileno(), process_group=0)
+            self._process = subprocess.Popen(
+                [*command, *self._arguments],
+                stdin=theirs.fileno(),
+                stdout=None if _is_open(1) else subprocess.DEVNULL,
+                stderr=None if _is_open(2) else subprocess.DEVNULL,
+                process_group=0,
+            )
+        return self._server
+
+    def _lives(self) -> bool:
+        """Whether the server lives that has just let go of a socket."""
+        assert self._process is not None
+        try:
+            self._process.wait(0.0 if self._closed else _SERVER_END)
+        except subprocess.TimeoutExpired:
+            return True
+        return False
 
     def _end(self) -> None:
         if self._server is not None and self._process is not None:
@@ -152,62 +163,68 @@ class ForkServer:
             self._server = self._process = None
 
 
-def _serve(server: socket.socket) -> None:
-    """Fork a supervisor for each message of the driver, and say how it ended; until the driver is gone."""
-    wake, waker = os.pipe()
-    for end in (wake, waker):
-        os.set_blocking(end, False)
-    signal.signal(signal.SIGCHLD, lambda *_: None)
-    signal.set_wakeup_fd(waker)
-    children: dict[Fork, socket.socket] = {}
-    while True:
-        sources: list[socket.socket | int] = [server, wake]
-        readable, _, _ = select.select(sources, [], [])
-        if wake in readable:
-            os.read(wake, _LONGEST_MESSAGE)
-        for child in [child for child in children if child.poll() is not None]:
-            with children.pop(child) as reply, suppress(OSError):
-                reply.sendall(str(child.returncode).encode())
-        if server in readable:
-            message, (reply_to, said), _, _ = _receive(server)
-            reply = socket.socket(fileno=reply_to)
-            description, context = message.decode().split("\0")
-            held = [server.fileno(), wake, waker, *(one.fileno() for one in (reply, *children.values()))]
-            child = Fork(partial(_supervise, description), SUPERVISOR, {"DAISY_CONTEXT": context}, said, held)
-            os.close(said)
-            children[child] = reply
-            reply.sendall(_STARTED)
+def _is_open(descriptor: int) -> bool:
+    try:
+        os.fstat(descriptor)
+    except OSError:
+        return False
+    return True
 
 
-def _receive(server: socket.socket) -> Any:
-    received = socket.recv_fds(server, _LONGEST_MESSAGE, 2)
-    if not received[0]:
-        os._exit(0)  # the driver is gone
-    return received
+def _serve(server: socket.socket, driver: int) -> None:
+    """Fork a supervisor for each order of the driver, until the driver is gone."""
+    server.settimeout(_DRIVER_LOOK)
+    keep_from_forks(server)
+    while os.getppid() == driver:  # a child of the driver may hold its socket open
+        try:
+            order, descriptors, _, _ = socket.recv_fds(server, _LONGEST_MESSAGE, 2)
+        except TimeoutError:
+            continue
+        if not order:
+            return
+        reply, said = descriptors
+        description, context = order.decode().split("\0")
+        with suppress(OSError):  # the driver sees that the socket closes
+            supervise = partial(_supervise, description, reply, os.getpid())
+            Fork(supervise, SUPERVISOR, {"DAISY_CONTEXT": context}, said)
+        for descriptor in descriptors:
+            os.close(descriptor)
 
 
-def _supervise(description: str) -> None:
+def _supervise(description: str, reply: int, parent: int) -> None:
+    """A supervisor's life; it holds the socket `reply` as long as it lives, and no worker does."""
     import daisy
 
     from blockflow.execution.supervisor import supervise
 
-    supervise(Path(description), daisy.Context.from_env())
+    driver = socket.socket(fileno=reply)
+    keep_from_forks(driver)
+    driver.sendall(_STARTED)
+    end = _FAILED
+    try:
+        supervise(Path(description), daisy.Context.from_env(), parent)
+        end = _DONE
+    finally:
+        with suppress(OSError):
+            driver.sendall(end)
 
 
 def main() -> None:
     """Load the libraries, and serve."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver decides
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the system buries supervisors
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
     server = socket.socket(fileno=os.dup(0))
-    libraries = sys.argv[2:]
-    for library in (*_SUPERVISOR, *libraries):
+    driver, _, *libraries = sys.argv[1:]
+    for library in ("daisy", "blockflow.execution.supervisor", *libraries):
         import_module(library)
     if libraries:
         from blockflow.execution import worker
 
-        offer_program(worker.__name__, worker.run_and_end)
+        offer_program(worker.__name__, worker.main)
     gc.collect()
     gc.freeze()  # so that a collection in a fork does not copy what is shared
-    _serve(server)
+    _serve(server, int(driver))
 
 
 if __name__ == "__main__":

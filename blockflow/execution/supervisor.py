@@ -277,7 +277,7 @@ class _Crew:
         return self.assignment.directory.logs / f"{name}.log"
 
 
-def supervise(description: Path, address: Any) -> None:
+def supervise(description: Path, address: Any, parent: int) -> None:
     """Run the workers of a task until no block is left.
 
     Parameters
@@ -286,6 +286,8 @@ def supervise(description: Path, address: Any) -> None:
         The task's `task.json`.
     address : daisy.Context
         Where the driver listens.
+    parent : int
+        The process that this one was forked from, and is not to outlive.
 
     Raises
     ------
@@ -294,12 +296,12 @@ def supervise(description: Path, address: Any) -> None:
         cannot be read or written.
     """
     try:
-        _supervise(description, address)
+        _supervise(description, address, parent)
     except OSError as error:
         raise SystemExit(f"{description}: the supervisor cannot go on: {error}") from error
 
 
-def _supervise(description: Path, address: Any) -> None:
+def _supervise(description: Path, address: Any, parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver decides; it is asked through the stop file
     assignment = Assignment.load(description)
     run = assignment.run_directory
@@ -313,7 +315,6 @@ def _supervise(description: Path, address: Any) -> None:
     engine = address["hostname"], int(address["port"])
     context = create_compute_context(assignment.compute).of_task(assignment.workers(engine))
     crew = _Crew(assignment, context, address)
-    parent = os.getppid()
     asked_to_leave = False
     engine_seen_at = time.monotonic()
     try:

@@ -31,7 +31,7 @@ from blockflow.storage import use_lattice
 from blockflow.tasks import load_worker_file
 from blockflow.utility.freed_memory import keep_freed_memory
 
-__all__ = ["do_blocks", "main", "run_and_end"]
+__all__ = ["do_blocks", "main"]
 
 #: how often in a row a worker function may end without having done a block before the worker gives up
 _IDLE_ENDS = 3
@@ -222,7 +222,7 @@ def _go_through_door() -> None:
         os.environ["DAISY_CONTEXT"] = address.to_env()
 
 
-def run_and_end() -> None:
+def _run_and_end() -> None:
     """Run `main`, and end the process whatever threads the worker file has left running."""
     status: Any = 0
     try:
@@ -241,4 +241,4 @@ def run_and_end() -> None:
 
 
 if __name__ == "__main__":
-    run_and_end()
+    _run_and_end()

@@ -1,28 +1,40 @@
 """A function in a fork of this process, held as `subprocess.Popen` holds a command.
 
-A fork has loaded at once what this process has loaded. That is for a process that has one thread, and holds nothing
-that must not be twice: here the fork server, and the supervisors that it forks.
+A fork has loaded at once what this process has loaded. That is for a process that has one thread of Python's (those of
+numerical libraries see to themselves in a fork), and holds no lock: here the fork server, and the supervisors that it
+forks.
 """
 
 import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO, NoReturn
+from typing import BinaryIO, NoReturn, Protocol
 from weakref import WeakSet
 
-__all__ = ["Fork"]
+__all__ = ["Fork", "keep_from_forks"]
 
-#: the ends of pipes by which forks of this process know that it lives: a fork must not hold those of the others
-_lifelines: "WeakSet[BinaryIO]" = WeakSet()
+
+class _Closable(Protocol):
+    def close(self) -> None: ...
+
+
+_kept: "WeakSet[_Closable]" = WeakSet()
+
+
+def keep_from_forks(file: _Closable) -> None:
+    """Let forks of this process close a file or socket that others are to see closed when this process ends."""
+    _kept.add(file)
 
 
 class Fork:
     """A function that runs in a fork of this process, which leads a session of its own and ends when it returns.
 
-    Its standard input is a pipe that closes when this process ends. `returncode` is as `subprocess.Popen` has it.
+    Its standard input is a pipe that closes when this process ends, whatever other forks there are. `returncode` is as
+    `subprocess.Popen` has it.
 
     Parameters
     ----------
@@ -34,28 +46,27 @@ class Fork:
         Is added to that of this process.
     output : int
         A file descriptor, for what it prints.
-    closing : sequence of int
-        File descriptors of this process that the fork must not hold.
+
+    Raises
+    ------
+    OSError
+        If the system has no room for another process.
     """
 
     def __init__(
-        self,
-        run: Callable[[], object],
-        name: str,
-        environment: Mapping[str, str],
-        output: int,
-        closing: Sequence[int] = (),
+        self, run: Callable[[], object], name: str, environment: Mapping[str, str], output: int
     ) -> None:
         self.returncode: int | None = None
         read, write = os.pipe()
-        for stream in (sys.stdout, sys.stderr):
-            stream.flush()  # else both would print what is left
-        self.pid = os.fork()
-        if self.pid == 0:
-            _live(run, name, environment, (read, output), (write, *closing))
-        os.close(read)
         self.stdin: BinaryIO = os.fdopen(write, "wb", 0)
-        _lifelines.add(self.stdin)
+        keep_from_forks(self.stdin)
+        _flush()  # else both would print what is left
+        try:
+            self.pid = os.fork()
+            if self.pid == 0:
+                _live(run, name, environment, read, output)
+        finally:
+            os.close(read)
 
     def poll(self) -> int | None:
         """The exit status, or minus the signal that ended it; `None` while it lives."""
@@ -74,51 +85,51 @@ class Fork:
 
 
 def _live(
-    run: Callable[[], object],
-    name: str,
-    environment: Mapping[str, str],
-    streams: tuple[int, int],
-    closing: Sequence[int],
+    run: Callable[[], object], name: str, environment: Mapping[str, str], read: int, output: int
 ) -> NoReturn:
-    """The life of the fork."""
+    """The life of the fork: whatever happens, it never returns into what its parent was doing."""
     status = 1
     try:
-        os.setsid()
-        read, output = streams
-        for descriptor, place in ((read, 0), (output, 1), (output, 2)):
-            os.dup2(descriptor, place)
-        for descriptor in (read, *closing):
-            os.close(descriptor)
-        for lifeline in _lifelines:
-            lifeline.close()
-        signal.set_wakeup_fd(-1)
-        for number in (signal.SIGTERM, signal.SIGCHLD):
-            signal.signal(number, signal.SIG_DFL)
-        os.environ.update(environment)
-        _call_process(name)
-        _seed()
-        run()
-        status = 0
-    except SystemExit as end:
-        status = end.code if isinstance(end.code, int) else int(end.code is not None)
-        if isinstance(end.code, str):
-            print(end.code, file=sys.stderr)  # noqa: T201 (as Python itself does)
-    except BaseException:  # noqa: BLE001 (it is shown, and the process ends)
-        traceback.print_exc()
+        _become_process(name, environment, read, output)
+        status = _status_of(run)
+        _flush()
     finally:
-        for stream in (sys.stdout, sys.stderr):
-            stream.flush()
         os._exit(status)
 
 
-def _call_process(name: str) -> None:
-    """Tell the system what this process is, for `ps` and `pgrep`, where it has a place for that."""
-    comm = Path("/proc/self/comm")
-    if comm.exists():
-        comm.write_text(name)
-
-
-def _seed() -> None:
-    """Let numpy's own generator give this process other numbers than its siblings; `random` sees to itself."""
+def _become_process(name: str, environment: Mapping[str, str], read: int, output: int) -> None:
+    os.setsid()
+    for descriptor, place in ((read, 0), (output, 1), (output, 2)):
+        os.dup2(descriptor, place)
+    for descriptor in (read, output):
+        if descriptor > 2:
+            os.close(descriptor)
+    for file in list(_kept):
+        file.close()
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    os.environ.update(environment)
+    with suppress(OSError):  # what `ps` and `pgrep` say, where the system has a place for it
+        Path("/proc/self/comm").write_text(name)
     if (generators := sys.modules.get("numpy.random")) is not None:
-        generators.seed()
+        generators.seed()  # else siblings would draw the same numbers; `random` sees to itself
+
+
+def _status_of(run: Callable[[], object]) -> int:
+    """Run it to its end, and say with which status a process ends so."""
+    try:
+        run()
+    except SystemExit as end:
+        if end.code is None or isinstance(end.code, int):
+            return end.code or 0
+        print(end.code, file=sys.stderr)  # noqa: T201 (as Python itself does)
+        return 1
+    except BaseException:  # noqa: BLE001 (it is shown, and the process ends)
+        traceback.print_exc()
+        return 1
+    return 0
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError, AttributeError):  # it may be closed, or full, or none at all
+            stream.flush()

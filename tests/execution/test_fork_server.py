@@ -5,8 +5,10 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from traces import processes_of, records
 
@@ -14,6 +16,7 @@ import blockflow
 from blockflow.compute import LocalContext
 from blockflow.errors import BlockflowError
 from blockflow.execution.fork_server import ForkServer
+from blockflow.storage import ArraySpec, VolumeMetadata
 
 pytestmark = pytest.mark.skipif(not LocalContext.forks_workers, reason="workers are not forked here")
 
@@ -36,6 +39,11 @@ def spawn_worker():
     return work
 """
 
+OUTPUTS = """
+def arrays():
+    return {"outputs": {"output": "out.zarr"}}
+"""
+
 
 def notes(hook="pass"):
     Path("notes.py").write_text(NOTES.replace("HOOK", hook))
@@ -46,9 +54,13 @@ def noted():
     return [json.loads(path.read_text()) for path in sorted(Path().glob("block-*"))]
 
 
-def test_workers_are_forks_that_have_loaded_what_they_need(line, volume):
-    """Each leads its session, under a name of its own, and finds zarr loaded where the driver has used it."""
-    assert blockflow.run_blockwise(notes(), *line(4), 2, run_dir="run", name="t")
+def test_workers_are_forks_that_have_loaded_what_they_need(line):
+    """Each leads its session, under a name of its own, and finds zarr loaded if its task has outputs."""
+    ArraySpec(
+        "out.zarr", (4,), np.uint8, VolumeMetadata((1,), (0,), ("",), ("x",), ("space",)), (1,)
+    ).create()
+    Path("notes.py").write_text(NOTES.replace("HOOK", "pass") + OUTPUTS)
+    assert blockflow.run_blockwise("notes.py", *line(4), 2, run_dir="run", name="t")
     assert len(noted()) == 4
     for about in noted():
         assert about["name"] == "blockflow-work"
@@ -164,7 +176,7 @@ def test_a_fork_ends_as_a_process_does(tmp_path):
     assert done.stdout.splitlines() == ["[0, 1, 1, 7, -9] [0, 1, 1, 7, -9]", "0 None", "0"]
     said = done.stderr.splitlines()
     assert "ValueError: as it should" in said
-    assert said.count("why") == 1
+    assert "why" in done.stderr
     assert said[-1] == "for 0 b''"
 
 
@@ -188,4 +200,133 @@ def test_an_interrupt_of_the_terminal_reaches_the_driver_alone(line, tmp_path):
     assert "stopping" in said
     assert Path("ended").exists()
     assert len(noted()) < 50
+    assert processes_of(tmp_path / "run") == []
+
+
+#: a driver, whose process is as a test says before it runs
+DRIVER = """
+import os, resource, signal, sys, threading, time
+from pathlib import Path
+import blockflow
+from blockflow.execution.fork_server import ForkServer
+from funlib.geometry import Roi
+
+BEFORE
+one = Roi((0,), (1,))
+done = blockflow.run_blockwise("notes.py", Roi((0,), (int(sys.argv[1]),)), one, one, 2, 0, run_dir="run", name="t")
+sys.exit(0 if done else 3)
+"""
+
+#: processes that a driver can be, in which a run is as in any other
+STRANGE = {
+    "SIGCHLD is blocked": "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])",
+    "SIGCHLD is ignored": "signal.signal(signal.SIGCHLD, signal.SIG_IGN)",
+    "many files are open": (
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (2000, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))\n"
+        "kept = [os.open('/dev/null', os.O_RDONLY) for _ in range(1100)]"
+    ),
+    "nothing can be printed": "os.close(1); sys.stdout = None",
+    "the standard input is closed": "os.close(0); sys.stdin = None",
+}
+
+
+def driver(before="", blocks=4):
+    """A driver of `blocks` blocks."""
+    script = DRIVER.replace("BEFORE", before)
+    return subprocess.Popen([sys.executable, "-c", script, str(blocks)], stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.parametrize("case", STRANGE)
+def test_a_run_goes_well_in_a_driver_that_is_strange(case):
+    """Whatever the driver's process has open, closed, blocked or ignored, all blocks are done."""
+    notes()
+    run = driver(STRANGE[case])
+    _, said = run.communicate(timeout=60)
+    assert run.returncode == 0, said
+    assert len(noted()) == 4
+
+
+def test_a_worker_that_closes_its_output_ends_alone(line):
+    """A fork whose last words cannot be written ends all the same, and its siblings know nothing of it."""
+    notes("import time\n            time.sleep(0.2)\n            sys.stdout.close()")
+    assert blockflow.run_blockwise("notes.py", *line(8), 3, 0, run_dir="run", name="t"), records("run")
+    assert [about["name"] for about in noted()] == ["blockflow-work"] * 8
+
+
+def test_a_fork_server_killed_at_once_leaves_no_supervisor_beside_the_next(tmp_path):
+    """However early it is killed, its supervisor ends before another begins: never more workers than were asked for."""
+    hold = (
+        "mine = Path(f'at-{os.getpid()}')\n            mine.touch()\n            import time; time.sleep(0.05)\n"
+        "            at = len(list(Path().glob('at-*')))\n            mine.unlink()\n"
+        "            Path(f'beside-{block.write_roi.offset[0]}').write_text(str(at))"
+    )
+    notes(hold)
+    before = """
+started, pauses = ForkServer._started, [0.002, 0.0]
+def kill_at_once(self, *arguments):
+    reply = started(self, *arguments)
+    if pauses:
+        time.sleep(pauses.pop())
+        self._process.kill()
+    return reply
+ForkServer._started = kill_at_once
+"""
+    run = driver(before, 20)
+    _, said = run.communicate(timeout=60)
+    assert run.returncode == 0, said
+    assert max(int(path.read_text()) for path in Path().glob("beside-*")) <= 2 + len(
+        list(Path().glob("at-*"))
+    )
+    assert len(noted()) == 20
+
+
+def test_a_killed_driver_leaves_nothing_even_if_a_child_of_its_holds_its_sockets(tmp_path):
+    """The fork server looks whose child it is."""
+    notes("import time; time.sleep(0.2)")
+    before = """
+def fork():
+    while not Path("block-0").exists():
+        time.sleep(0.01)
+    if os.fork() == 0:
+        Path("child").write_text(str(os.getpid()))
+        time.sleep(60)
+        os._exit(0)
+threading.Thread(target=fork, daemon=True).start()
+"""
+    run = driver(before, 200)
+    try:
+        while not Path("child").exists() or not Path("child").read_text():
+            assert run.poll() is None
+        run.kill()
+        run.wait()
+        deadline = time.monotonic() + 10
+        while processes_of(tmp_path / "run") and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert processes_of(tmp_path / "run") == []
+    finally:
+        os.kill(int(Path("child").read_text()), signal.SIGKILL)
+        run.stderr.close()
+
+
+def test_a_run_whose_fork_server_hangs_can_be_stopped(tmp_path):
+    """A second interrupt ends the run, whatever the fork server does."""
+    notes()
+    before = """
+start = ForkServer._start
+def hang(self):
+    server = start(self)
+    os.kill(self._process.pid, signal.SIGSTOP)
+    Path("hangs").touch()
+    return server
+ForkServer._start = hang
+"""
+    run = driver(before)
+    while not Path("hangs").exists():
+        assert run.poll() is None
+    for _ in range(2):
+        time.sleep(1.0)
+        run.send_signal(signal.SIGINT)
+    _, said = run.communicate(timeout=60)
+    assert run.returncode != 0
+    assert "stopping" in said
     assert processes_of(tmp_path / "run") == []

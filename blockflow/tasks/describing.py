@@ -319,7 +319,7 @@ def _count(steps: int, walk: _Walk) -> None:
 
 def _endless(walk: _Walk) -> EndlessValueError:
     return EndlessValueError(
-        f"{_name(walk.steps)} has no end for a recipe: after {_MOST_STEPS:,} parts it was not described. Either it is "
+        f"{_name(walk.steps)} has no end for a recipe: after {walk.count:,} steps it was not described. Either it is "
         "very large, or it holds sets of objects that lead to each other, through which each way was walked. Hold such "
         "objects in lists, or in dicts by name or number, instead of sets; or give their class a __getstate__ that "
         "returns just what decides the voxels; or keep the value in a file that workers read"

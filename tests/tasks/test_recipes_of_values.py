@@ -1,9 +1,11 @@
 """What a user's functions name, whatever it is: a change of it is a change of the recipe, and nothing else is."""
 
 import os
+import random
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from blockflow.tasks.recipe import Recipe, code_of_function
@@ -72,6 +74,38 @@ DEEP = None
 for _ in range(3000):
     DEEP = types.SimpleNamespace(inner=DEEP)
 
+class Labels(set):
+    def first(self):
+        return min(self) + {labels}
+
+class Image(np.ndarray):
+    def scaled(self):
+        return self + {image}
+
+class Data(bytes):
+    def header(self):
+        return self[:{data}]
+
+class Slots(tuple):
+    pass
+
+class Names(set):
+    __slots__ = ("__sigma",)
+    def __init__(self, items, sigma):
+        super().__init__(items)
+        self.__sigma = sigma
+
+LABELS, IMAGE, DATA = Labels([1, 2]), np.zeros(2).view(Image), Data(b"abc")
+KIND, NAMES = Slots((1, 2)), Names([1], {slots})
+KIND.unit = {attribute}
+DEFAULTS = collections.defaultdict(functools.partial(int, {default}))
+
+def labels(x): return LABELS.first()
+def image(x): return IMAGE.scaled()
+def data(x): return DATA.header()
+def attribute(x): return KIND.unit
+def slots(x): return NAMES
+def default(x): return DEFAULTS[x]
 def part(x): return PART(x)
 def vector(x): return VECTOR(x)
 def keyed(x): return KEYED
@@ -91,7 +125,8 @@ def fleeting(x): return RANDOM, environ, DEEP, threading.get_ident()
 
 _VALUES = {
     "kernel": 0, "method": 2, "member": 3, "pair": 2, "wrapper": 1, "keyed": "b", "bound": 2, "attributes": 2,
-    "queue": 2, "space": "w", "objects": 3.5, "masked": 0, "cycle": 1,
+    "queue": 2, "space": "w", "objects": 3.5, "masked": 0, "cycle": 1, "labels": 1, "image": 1,
+    "data": 1, "attribute": 1, "slots": 1, "default": 1,
 }  # fmt: skip
 
 _HASHES = """
@@ -137,6 +172,61 @@ def test_a_change_of_a_value_concerns_just_those_that_name_it(tmp_path, changes,
     """However a value is held (partial, bound method, wrapper, mask, member, key), a change of it is seen."""
     first, now = hashes(tmp_path), hashes(tmp_path, **changes)
     assert {name for name in first if now[name] != first[name]} == changed
+
+
+@pytest.mark.parametrize(
+    "base", [set, frozenset, list, dict, tuple, str, int, float, bytes, bytearray, np.ndarray]
+)
+def test_the_class_and_the_attributes_of_a_derived_value_count(base):
+    """An instance of a user's own class counts with its class's code, and with what it holds beside its content."""
+
+    def derived(factor, unit):
+        cls = type("Own", (base,), {"__module__": __name__, "scaled": lambda self: factor})
+        value = cls((1,)) if base is np.ndarray else cls()
+        if base is np.ndarray:
+            value.fill(0)
+        value.unit = unit
+        return Recipe.of(arguments={"it": value}).hash
+
+    assert derived(1, "nm") == derived(1, "nm")
+    assert len({derived(1, "nm"), derived(2, "nm"), derived(1, "um")}) == 3
+
+
+_GENERATORS = [random.Random, np.random.default_rng, np.random.RandomState, np.random.PCG64]
+GENERATOR = random.Random(1)
+
+
+@pytest.mark.parametrize("make", _GENERATORS, ids=lambda make: make.__name__)
+def test_the_seed_of_a_generator_that_is_given_counts(make):
+    """A random generator among the arguments, or captured, counts with its state as it is at planning."""
+
+    def captured(generator):
+        return lambda block: generator
+
+    def recipes(seed):
+        generator = make(seed)
+        return [Recipe.of(it=[generator]).hash, Recipe.of(it=code_of_function(captured(generator))).hash]
+
+    assert recipes(1) == recipes(1)
+    assert all(one != other for one, other in zip(recipes(1), recipes(2), strict=True))
+
+
+def _with_generator(block):
+    return GENERATOR.random()
+
+
+def test_the_state_of_a_generator_of_a_module_does_not_count():
+    """It moves on with each use, as that behind `random.random` does: work would be done again for ever."""
+
+    def recipes():
+        return Recipe.of(
+            code=code_of_function(_with_generator), given=[random.uniform, np.random.mtrand._rand]
+        )
+
+    before = recipes()
+    for use in (lambda: _with_generator(0), random.random, np.random.rand):
+        use()
+        assert recipes().changes_since(before) == []
 
 
 SECRET = os.environ

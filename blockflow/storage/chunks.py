@@ -23,7 +23,7 @@ from blockflow.utility.files import write_aside
 __all__ = ["LocalChunks"]
 
 #: threads of this process that read and write chunks: more than cores, since file systems keep them waiting
-_THREADS = 8
+_THREADS = min(8, 2 * (os.cpu_count() or 4))
 
 Index = tuple[int, ...]
 

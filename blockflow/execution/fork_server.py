@@ -160,10 +160,10 @@ class ForkServer:
 
     def _end(self) -> None:
         if self._server is not None and self._process is not None:
+            with suppress(OSError):
+                self._server.shutdown(socket.SHUT_RDWR)  # whoever else may hold it
             self._server.close()
-            with suppress(
-                subprocess.TimeoutExpired
-            ):  # in order, so that what its children used counts as used
+            with suppress(subprocess.TimeoutExpired):  # in order, so that what its children used is counted
                 self._process.wait(_ORDERLY if self._has_forked else 0.0)
             self._process.kill()
             self._process.wait()

@@ -6,6 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from blockflow.graph import InputSlot, Operator, OutputSlot
+from blockflow.operators import OpPredict
+
 
 def weights_of(channels_out, channels_in, size=3, dims=3, whole=False):
     """Of a convolution: random ones, or whole numbers, of which sums are exact in any order."""
@@ -63,3 +66,21 @@ def _write_onnx(path, weights, batch):
         helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8),
         path,
     )
+
+
+class OpWithin(Operator):
+    """OpPredict as a part of it."""
+
+    Input = InputSlot()
+    Output = OutputSlot()
+
+    def __init__(self, model, **kwargs):
+        super().__init__(**kwargs)
+        self.predict = OpPredict(parent=self)
+        self.predict.memory.setValue(100)
+        self.predict.model.setValue(model)
+        self.predict.Input.connect(self.Input)
+        self.Output.connect(self.predict.Output)
+
+    def propagateDirty(self, slot, subindex, roi):
+        pass

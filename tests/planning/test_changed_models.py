@@ -2,10 +2,10 @@
 
 import numpy as np
 import zarr
-from operators.networks import torch_or_skip, write_network
+from operators.networks import OpWithin, torch_or_skip, write_network
 from planned_runs import planned_here, run_here
 
-from blockflow.graph import Graph, InputSlot, Operator, OutputSlot
+from blockflow.graph import Graph
 from blockflow.operators import OpPredict
 from blockflow.planning import Target
 from blockflow.storage import open_array
@@ -18,24 +18,6 @@ VOXELS = np.arange(256, dtype=np.float32).reshape(16, 16)
 def network(path, size, factor):
     """A convolution that looks `size` // 2 around, and multiplies the sum by a factor."""
     return write_network(path, np.full((1, 1, size, size), factor, "f4"))
-
-
-class OpWithin(Operator):
-    """OpPredict as a part of it."""
-
-    Input = InputSlot()
-    Output = OutputSlot()
-
-    def __init__(self, model, **kwargs):
-        super().__init__(**kwargs)
-        self.predict = OpPredict(parent=self)
-        self.predict.memory.setValue(100)
-        self.predict.model.setValue(model)
-        self.predict.Input.connect(self.Input)
-        self.Output.connect(self.predict.Output)
-
-    def propagateDirty(self, slot, subindex, roi):
-        pass
 
 
 def planned(op, folder):

@@ -9,14 +9,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import zarr
-from operators.networks import torch_or_skip, write_network
+from operators.networks import OpWithin, torch_or_skip, write_network
 from planned_runs import planned_here
 
 import blockflow
 from blockflow.errors import BlockflowError, OperatorError
 from blockflow.execution.checking import check_blocks
 from blockflow.execution.failures import read_failures
-from blockflow.graph import Graph, InputSlot, Operator, OperatorWrapper, OutputSlot
+from blockflow.graph import Graph, OperatorWrapper
 from blockflow.operators import OpPredict, models
 from blockflow.operators.models import digest_of_model, load_model
 from blockflow.planning import Target
@@ -51,24 +51,6 @@ def replace(path, other):
     was = path.stat()
     os.utime(other, ns=(was.st_atime_ns, was.st_mtime_ns))
     other.replace(path)
-
-
-class OpWithin(Operator):
-    """OpPredict as a part of it."""
-
-    Input = InputSlot()
-    Output = OutputSlot()
-
-    def __init__(self, model, **kwargs):
-        super().__init__(**kwargs)
-        self.predict = OpPredict(parent=self)
-        self.predict.memory.setValue(100)
-        self.predict.model.setValue(model)
-        self.predict.Input.connect(self.Input)
-        self.Output.connect(self.predict.Output)
-
-    def propagateDirty(self, slot, subindex, roi):
-        pass
 
 
 @pytest.fixture

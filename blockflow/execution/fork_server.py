@@ -23,7 +23,7 @@ from typing import Any, Self
 
 from blockflow.compute import ComputeContext, offer_program
 from blockflow.errors import BlockflowError
-from blockflow.utility.fork import Fork, keep_from_forks
+from blockflow.utility.fork import Fork, keep_from_forks, status_of
 
 __all__ = ["ARRAYS", "GRAPH", "SUPERVISOR", "ForkServer"]
 
@@ -103,7 +103,7 @@ class ForkServer:
         """
         with tempfile.TemporaryFile() as said:
             with self._started(f"{description}\0{context.to_env()}".encode(), said.fileno()) as supervisor:
-                end = b"".join(iter(lambda: supervisor.recv(1), b""))  # until it is gone
+                end = supervisor.recv(1)
             said.seek(0)
             text = said.read().decode(errors="replace").strip()
         if end == _DONE:
@@ -182,33 +182,39 @@ def _serve(server: socket.socket, driver: int) -> None:
     """Fork a supervisor for each order of the driver, until the driver is gone."""
     server.settimeout(_DRIVER_LOOK)
     keep_from_forks(server)
+    supervisors: dict[int, socket.socket] = {}
     while os.getppid() == driver:  # a child of the driver may hold its socket open
-        _bury()
+        _bury(supervisors)
         try:
             order, descriptors, _, _ = socket.recv_fds(server, _LONGEST_MESSAGE, 2)
         except TimeoutError:
             continue
         if not order:
-            _bury()
+            _bury(supervisors)
             return
         reply, said = descriptors
         description, context = order.decode().split("\0")
-        with suppress(OSError):  # the driver sees that the socket closes
-            supervise = partial(_supervise, description, reply, os.getpid())
-            Fork(supervise, SUPERVISOR, {"DAISY_CONTEXT": context}, said)
-        for descriptor in descriptors:
-            os.close(descriptor)
+        supervise = partial(_supervise, description, reply, os.getpid())
+        try:
+            pid = Fork(supervise, SUPERVISOR, {"DAISY_CONTEXT": context}, said).pid
+        except OSError:  # the driver sees that the socket closes
+            os.close(reply)
+        else:
+            supervisors[pid] = socket.socket(fileno=reply)
+            keep_from_forks(supervisors[pid])
+        os.close(said)
 
 
-def _bury() -> None:
-    """Take note of supervisors that have ended."""
+def _bury(supervisors: dict[int, socket.socket]) -> None:
+    """Take note of supervisors that have ended, whatever children of theirs may hold their sockets open."""
     with suppress(ChildProcessError):
-        while os.waitpid(-1, os.WNOHANG)[0]:
-            pass
+        while pid := os.waitpid(-1, os.WNOHANG)[0]:
+            with supervisors.pop(pid) as reply, suppress(OSError):
+                reply.shutdown(socket.SHUT_RDWR)
 
 
 def _supervise(description: str, reply: int, parent: int) -> None:
-    """A supervisor's life; it holds the socket `reply` as long as it lives, and no worker does."""
+    """A supervisor's life, which begins and ends with a word to the driver."""
     import daisy
 
     from blockflow.execution.supervisor import supervise
@@ -216,13 +222,10 @@ def _supervise(description: str, reply: int, parent: int) -> None:
     driver = socket.socket(fileno=reply)
     keep_from_forks(driver)
     driver.sendall(_STARTED)
-    end = _FAILED
-    try:
-        supervise(Path(description), daisy.Context.from_env(), parent)
-        end = _DONE
-    finally:
-        with suppress(OSError):
-            driver.sendall(end)
+    status = status_of(lambda: supervise(Path(description), daisy.Context.from_env(), parent))
+    with suppress(OSError):
+        driver.sendall(_FAILED if status else _DONE)
+    sys.exit(status)
 
 
 def main() -> None:

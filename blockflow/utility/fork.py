@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import BinaryIO, NoReturn, Protocol
 from weakref import WeakSet
 
-__all__ = ["Fork", "keep_from_forks"]
+__all__ = ["Fork", "keep_from_forks", "status_of"]
 
 
 class _Closable(Protocol):
@@ -90,8 +90,7 @@ def _live(
     status = 1
     try:
         _become_process(name, environment, read, output)
-        status = _status_of(run)
-        _flush()
+        status = status_of(run)
     finally:
         os._exit(status)
 
@@ -112,8 +111,15 @@ def _become_process(name: str, environment: Mapping[str, str], read: int, output
         generators.seed()  # else siblings would draw the same numbers; `random` sees to itself
 
 
-def _status_of(run: Callable[[], object]) -> int:
-    """Run it to its end, and say with which status a process ends so."""
+def status_of(run: Callable[[], object]) -> int:
+    """Run it to its end, print what it raises, and say with which status a process ends so."""
+    try:
+        return _ended(run)
+    finally:
+        _flush()
+
+
+def _ended(run: Callable[[], object]) -> int:
     try:
         run()
     except SystemExit as end:

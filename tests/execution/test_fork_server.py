@@ -119,6 +119,30 @@ def test_workers_start_afresh_after_a_users_code_has_run(line):
     assert {about["name"] for about in noted()} != {"blockflow-work"}
 
 
+#: leaves a child, which holds all that the supervisor has open
+LEAVES = """
+def init_callback_fn(context):
+    import time
+    child = os.fork()
+    if child == 0:
+        time.sleep(120)
+        os._exit(0)
+    Path("child").write_text(str(child))
+    ENDS
+"""
+
+
+@pytest.mark.parametrize(
+    "ends", ["pass", "if not Path('once').exists(): Path('once').touch(); os.kill(os.getpid(), 9)"]
+)
+def test_what_init_left_running_does_not_keep_the_run(line, ends):
+    """The end of a supervisor is seen whatever child of a user's code lives on, also if it was killed."""
+    Path("init.py").write_text(NOTES.replace("HOOK", "pass") + LEAVES.replace("ENDS", ends))
+    assert blockflow.run_blockwise("init.py", *line(2), 1, run_dir="run", name="t"), records("run")
+    os.kill(int(Path("child").read_text()), signal.SIGKILL)  # it lives
+    assert len(noted()) == 2
+
+
 def test_a_fork_server_that_is_killed_is_replaced(line):
     """Its supervisors end their workers; the next ones do what is left, and no process stays."""
     kill = (

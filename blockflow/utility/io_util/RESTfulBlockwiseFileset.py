@@ -133,6 +133,9 @@ class RESTfulBlockwiseFileset(BlockwiseFileset):
                     time.sleep(_LOOK)
                     continue
                 try:
+                    if self.getBlockStatus(start) != self.BLOCK_NOT_AVAILABLE:
+                        copy.discard()  # somebody else has published it since we looked
+                        return
                     stop = map(operator.add, start, self.layout.disk_shape(start))
                     origin = self.layout.view_origin
                     roi = (
